@@ -1,0 +1,37 @@
+//! Addresses that listeners bind and endpoints are reached at.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// An IP socket or a Unix socket path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Addr {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl Addr {
+    /// The IP socket address, if it is one.
+    pub fn ip(&self) -> Option<SocketAddr> {
+        match self {
+            Addr::Ip(addr) => Some(*addr),
+            Addr::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Addr::Ip(addr) => addr.fmt(f),
+            Addr::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl From<SocketAddr> for Addr {
+    fn from(addr: SocketAddr) -> Self {
+        Addr::Ip(addr)
+    }
+}

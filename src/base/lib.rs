@@ -1,0 +1,12 @@
+//! Data structures of the product: no I/O, no clock, no protocol, no dependency.
+//!
+//! Every other crate may use this one. `unsafe` is refused everywhere but in the files that name a reason.
+
+#![deny(unsafe_code)]
+
+pub mod addr;
+pub mod ids;
+pub mod limits;
+pub mod time;
+
+pub use time::Instant;

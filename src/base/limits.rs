@@ -1,0 +1,90 @@
+//! Every fixed bound of the product, with units, in one place.
+//!
+//! Nothing that traffic can grow is without a field here. Defaults follow the table in `docs/configuration.md`.
+
+/// Bounds of one listener's HTTP messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Request line and all fields of one head together; trailers share it. Default 32 KiB.
+    pub header_bytes_max: u32,
+    /// One field line. Default 16 KiB.
+    pub header_line_bytes_max: u32,
+    /// Fields in one head; trailers share it. Default 100.
+    pub header_fields_max: u16,
+    /// Request target. Default 8 KiB.
+    pub uri_bytes_max: u32,
+    /// Extensions of one chunk. Default 256 B.
+    pub chunk_extension_bytes_max: u32,
+    /// Extensions of all chunks of one body. Default 4 KiB.
+    pub chunk_extensions_bytes_max: u32,
+    /// Request body; `u64::MAX` is unlimited, the default.
+    pub body_bytes_max: u64,
+    /// Informational responses before the final one. Default 16.
+    pub informational_max: u8,
+}
+
+impl HttpLimits {
+    pub const DEFAULT: HttpLimits = HttpLimits {
+        header_bytes_max: 32 << 10,
+        header_line_bytes_max: 16 << 10,
+        header_fields_max: 100,
+        uri_bytes_max: 8 << 10,
+        chunk_extension_bytes_max: 256,
+        chunk_extensions_bytes_max: 4 << 10,
+        body_bytes_max: u64::MAX,
+        informational_max: 16,
+    };
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Bounds of one worker and of its process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Downstream connections of one worker; accepting pauses at the bound.
+    pub connections_max: u32,
+    /// Requests on one downstream connection before it is closed. Default 10,000.
+    pub requests_per_connection_max: u32,
+    /// Idle upstream connections per endpoint and worker. Default 256 per node, shared over the workers.
+    pub idle_per_endpoint_max: u32,
+    /// Request body kept for a retry. Default 64 KiB.
+    pub replay_bytes_max: u32,
+    /// Body of a request that is read and thrown away after an early answer, before the connection is closed.
+    /// Default 64 KiB.
+    pub drain_bytes_max: u32,
+    /// Attempts after the first one. Default 1, never above 2.
+    pub retries_max: u8,
+    /// Request body bytes relayed in one go, and response bytes likewise. Default 256 KiB.
+    pub relay_buffer_bytes_max: u32,
+    /// All relay buffers above 16 KiB of one worker together. Default 64 MiB.
+    pub relay_buffers_bytes_max: u64,
+    /// Access-log records waiting for the writer, per worker. Default 4 MiB.
+    pub log_ring_bytes: u32,
+    /// Tasks run and completions reaped in one turn of the loop. Default 256.
+    pub turn_budget: u32,
+}
+
+impl Limits {
+    pub const DEFAULT: Limits = Limits {
+        connections_max: 65_536,
+        requests_per_connection_max: 10_000,
+        idle_per_endpoint_max: 256,
+        replay_bytes_max: 64 << 10,
+        drain_bytes_max: 64 << 10,
+        retries_max: 1,
+        relay_buffer_bytes_max: 256 << 10,
+        relay_buffers_bytes_max: 64 << 20,
+        log_ring_bytes: 4 << 20,
+        turn_budget: 256,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}

@@ -1,0 +1,6 @@
+//! Bytes ⇄ messages: sans-IO protocol machines.
+//!
+//! No socket, no clock, no randomness, no `async`. An error is a value that says whose fault it was.
+#![forbid(unsafe_code)]
+
+pub mod http;
