@@ -7,6 +7,7 @@
 pub mod addr;
 pub mod ids;
 pub mod limits;
+pub mod stat;
 pub mod time;
 
 pub use time::Instant;

@@ -1,1 +1,14 @@
+//! Decisions: which route, which endpoint, whether to retry, what to answer. Pure functions over compiled tables.
+//!
+//! No socket and no clock: `now`, the request and random numbers are arguments. The data plane performs what is decided
+//! here; the control plane compiles the tables. The two meet in [`Snapshot`], the shared cells of `health`, and
+//! [`record`].
 #![forbid(unsafe_code)]
+
+pub mod cause;
+pub mod origin;
+pub mod phase;
+
+pub use cause::{Cause, Side, Stage};
+pub use origin::Origin;
+pub use phase::{Phase, Phases};

@@ -1,0 +1,212 @@
+//! Why Ringway answered a request itself or closed a connection: one closed list.
+//!
+//! The same names stand in the access log (`cause`), in metrics (`cause="…"`), in the `type` of problem documents and in
+//! the documentation.
+
+/// Whose doing it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client's.
+    Downstream,
+    /// The endpoint's.
+    Upstream,
+    /// Ours: configuration, limits, shutdown.
+    Ringway,
+}
+
+/// The step of the data path at which it happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Accept,
+    Decode,
+    Route,
+    Filter,
+    Balance,
+    Lease,
+    Relay,
+    Finish,
+}
+
+macro_rules! causes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $side:ident, $stage:ident, $status:literal, $token:literal;)*) => {
+        /// The closed list. Each value knows its side, stage, response status and RFC 9209 error.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Cause { $($(#[doc = $doc])+ $name,)* }
+
+        impl Cause {
+            /// Every cause, in the order of declaration; `cause as usize` is its place.
+            pub const ALL: &'static [Cause] = &[$(Cause::$name,)*];
+
+            /// Name in logs, metrics and problem types.
+            pub const fn name(self) -> &'static str {
+                match self { $(Cause::$name => $text,)* }
+            }
+
+            /// What it means, for `title` in problem documents and for the documentation.
+            pub const fn title(self) -> &'static str {
+                match self { $(Cause::$name => concat!($($doc),+).trim_ascii(),)* }
+            }
+
+            pub const fn side(self) -> Side {
+                match self { $(Cause::$name => Side::$side,)* }
+            }
+
+            pub const fn stage(self) -> Stage {
+                match self { $(Cause::$name => Stage::$stage,)* }
+            }
+
+            /// Status of the response; 0 when the connection is closed without one. 499 is never sent: the client had gone.
+            pub const fn status(self) -> u16 {
+                match self { $(Cause::$name => $status,)* }
+            }
+
+            /// Error type for `Proxy-Status` (RFC 9209 §2.3); empty when the field is not added.
+            pub const fn proxy_status(self) -> &'static str {
+                match self { $(Cause::$name => $token,)* }
+            }
+        }
+    };
+}
+
+causes! {
+    /// Content-Length together with Transfer-Encoding.
+    ClAndTe = "cl_and_te", Downstream, Decode, 400, "http_request_error";
+    /// Content-Length is not a plain decimal number.
+    BadCl = "bad_cl", Downstream, Decode, 400, "http_request_error";
+    /// More than one Content-Length.
+    DuplicateCl = "duplicate_cl", Downstream, Decode, 400, "http_request_error";
+    /// Malformed Transfer-Encoding.
+    BadTe = "bad_te", Downstream, Decode, 400, "http_request_error";
+    /// Transfer-Encoding other than chunked.
+    UnknownTe = "unknown_te", Downstream, Decode, 501, "http_request_error";
+    /// Transfer-Encoding on an HTTP/1.0 request.
+    TeOnHttp10 = "te_on_http10", Downstream, Decode, 400, "http_request_error";
+    /// Host is not a valid authority.
+    BadHost = "bad_host", Downstream, Decode, 400, "http_request_error";
+    /// Host is missing.
+    MissingHost = "missing_host", Downstream, Decode, 400, "http_request_error";
+    /// More than one Host.
+    DuplicateHost = "duplicate_host", Downstream, Decode, 400, "http_request_error";
+    /// Host differs from the authority of the request target.
+    HostMismatch = "host_mismatch", Downstream, Decode, 400, "http_request_error";
+    /// The request target is not a valid URI or has an ambiguous encoding.
+    BadUri = "bad_uri", Downstream, Decode, 400, "http_request_error";
+    /// The request line is malformed.
+    BadRequestLine = "bad_request_line", Downstream, Decode, 400, "http_request_error";
+    /// The HTTP version is not supported.
+    BadVersion = "bad_version", Downstream, Decode, 505, "http_request_error";
+    /// The method is malformed or not allowed for this form of target.
+    BadMethod = "bad_method", Downstream, Decode, 400, "http_request_error";
+    /// A field name is malformed.
+    BadFieldName = "bad_field_name", Downstream, Decode, 400, "http_request_error";
+    /// A field value contains a forbidden byte.
+    BadFieldValue = "bad_field_value", Downstream, Decode, 400, "http_request_error";
+    /// A line ends in LF without CR.
+    BareLf = "bare_lf", Downstream, Decode, 400, "http_request_error";
+    /// A CR without LF.
+    BareCr = "bare_cr", Downstream, Decode, 400, "http_request_error";
+    /// A folded field line.
+    ObsFold = "obs_fold", Downstream, Decode, 400, "http_request_error";
+    /// The header section exceeds its limit.
+    HeadTooLarge = "head_too_large", Downstream, Decode, 431, "http_request_error";
+    /// One field line exceeds its limit.
+    LineTooLong = "line_too_long", Downstream, Decode, 431, "http_request_error";
+    /// Too many header fields.
+    TooManyFields = "too_many_fields", Downstream, Decode, 431, "http_request_error";
+    /// The request target exceeds its limit.
+    UriTooLong = "uri_too_long", Downstream, Decode, 414, "http_request_error";
+    /// A field name imitates a security-relevant one.
+    LookAlike = "look_alike", Downstream, Decode, 400, "http_request_error";
+    /// Connection names a field that must not be removed.
+    BadConnectionOption = "bad_connection_option", Downstream, Decode, 400, "http_request_error";
+    /// The expectation is not supported.
+    BadExpect = "bad_expect", Downstream, Decode, 417, "http_request_error";
+    /// A body that this method of an HTTP/1.0 request must not have.
+    BodyOnHttp10 = "body_on_http10", Downstream, Decode, 413, "http_request_error";
+    /// CONNECT is not enabled.
+    ConnectNotAllowed = "connect_not_allowed", Downstream, Decode, 405, "http_request_error";
+    /// The chunked request body is malformed.
+    BadChunk = "bad_chunk", Downstream, Relay, 400, "http_request_error";
+    /// The trailer section is malformed.
+    BadTrailer = "bad_trailer", Downstream, Relay, 400, "http_request_error";
+    /// The request body exceeds its limit.
+    BodyTooLarge = "body_too_large", Downstream, Relay, 413, "http_request_error";
+    /// The client took too long to send the head.
+    HeaderTimeout = "header_timeout", Downstream, Decode, 408, "connection_read_timeout";
+    /// The client stopped sending the body or sent it too slowly.
+    BodyTimeout = "body_timeout", Downstream, Relay, 408, "connection_read_timeout";
+    /// The client stopped reading the response or read it too slowly.
+    ClientSlow = "client_slow", Downstream, Relay, 0, "";
+    /// The client closed or reset the connection before the exchange was complete.
+    ClientGone = "client_gone", Downstream, Relay, 499, "";
+    /// The client closed or reset an idle connection.
+    ClientClosed = "client_closed", Downstream, Decode, 0, "";
+    /// The client closed the connection in the middle of a head.
+    HeadTruncated = "head_truncated", Downstream, Decode, 0, "";
+    /// The connection never carried a request.
+    NoRequest = "no_request", Downstream, Decode, 0, "";
+    /// The connection was idle for longer than allowed.
+    IdleTimeout = "idle_timeout", Downstream, Decode, 0, "";
+    /// The response ended the connection as HTTP requires or the client asked.
+    ConnectionClose = "connection_close", Downstream, Finish, 0, "";
+    /// The connection carried as many requests as one may.
+    RequestsMax = "requests_max", Ringway, Finish, 0, "";
+    /// No route matches the request.
+    NoRoute = "no_route", Ringway, Route, 404, "destination_not_found";
+    /// The route answers by itself.
+    FixedResponse = "fixed_response", Ringway, Filter, 200, "";
+    /// The route redirects.
+    Redirect = "redirect", Ringway, Filter, 308, "";
+    /// No endpoint of the upstream can take the request.
+    NoEndpoint = "no_endpoint", Ringway, Balance, 503, "destination_unavailable";
+    /// The endpoint refused the connection.
+    ConnectRefused = "connect_refused", Upstream, Lease, 502, "connection_refused";
+    /// The endpoint cannot be reached.
+    ConnectUnreachable = "connect_unreachable", Upstream, Lease, 502, "destination_ip_unroutable";
+    /// The endpoint did not accept the connection in time.
+    ConnectTimeout = "connect_timeout", Upstream, Lease, 504, "connection_timeout";
+    /// No local port is free for a connection to the endpoint.
+    PortsExhausted = "ports_exhausted", Ringway, Lease, 503, "connection_limit_reached";
+    /// No descriptor or memory is left for a connection to the endpoint.
+    UpstreamResources = "upstream_resources", Ringway, Lease, 503, "connection_limit_reached";
+    /// The endpoint ended the connection before a complete response head.
+    UpstreamReset = "upstream_reset_headers", Upstream, Relay, 502, "connection_terminated";
+    /// The response is not valid HTTP.
+    UpstreamMalformed = "upstream_malformed", Upstream, Relay, 502, "http_protocol_error";
+    /// The response head exceeds its limit.
+    UpstreamHeadTooLarge = "upstream_head_too_large", Upstream, Relay, 502, "http_response_header_section_size";
+    /// Too many informational responses.
+    UpstreamInformational = "upstream_informational", Upstream, Relay, 502, "http_protocol_error";
+    /// The endpoint did not answer in time.
+    UpstreamTimeout = "upstream_timeout", Upstream, Relay, 504, "http_response_timeout";
+    /// The endpoint stopped in the middle of the response body.
+    UpstreamTruncated = "upstream_truncated", Upstream, Relay, 502, "http_response_incomplete";
+    /// The endpoint sent nothing for too long in the middle of the response body.
+    UpstreamBodyTimeout = "upstream_body_timeout", Upstream, Relay, 504, "connection_read_timeout";
+    /// The exchange took longer than the route allows.
+    TotalTimeout = "total_timeout", Ringway, Relay, 504, "http_response_timeout";
+    /// A tunnel was idle for longer than allowed.
+    TunnelIdle = "tunnel_idle", Ringway, Relay, 0, "";
+    /// A tunnel ended because one of its ends closed.
+    TunnelClosed = "tunnel_closed", Downstream, Relay, 0, "";
+    /// The connection limit is reached.
+    ConnectionLimit = "connection_limit", Ringway, Accept, 0, "";
+    /// The process is stopping.
+    Stopping = "stopping", Ringway, Finish, 503, "";
+    /// An internal inconsistency; please report it.
+    Internal = "internal", Ringway, Finish, 500, "proxy_internal_error";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_places_match() {
+        for (place, cause) in Cause::ALL.iter().enumerate() {
+            assert_eq!(*cause as usize, place);
+            assert_eq!(Cause::ALL.iter().filter(|other| other.name() == cause.name()).count(), 1, "{cause:?}");
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Everything a worker needs to know of one generation of the configuration.
+//!
+//! Compiled by the control plane, read by every worker, never changed. What changes at run time (health, in-flight
+//! counts, statistics) hangs on it in shared cells whose identity survives a new generation.
+
+use crate::balance::Balancer;
+use crate::filter::Chain;
+use crate::health::EndpointCell;
+use crate::origin::Origin;
+use crate::retry::{RetryBudget, RetryRules};
+use crate::route::RouteTable;
+use crate::source::CidrSet;
+use crate::stats::RouteStats;
+use base::addr::Addr;
+use base::ids::{EndpointId, RouteId, UpstreamId};
+use base::limits::{HttpLimits, Limits};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One generation.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts from 1; grows with every configuration that is put into force.
+    pub generation: u64,
+    pub limits: Limits,
+    pub listeners: Vec<Listener>,
+    /// By [`RouteId`].
+    pub routes: Vec<Route>,
+    /// By [`UpstreamId`].
+    pub upstreams: Vec<Upstream>,
+    /// Whether finished exchanges are handed to the access-log writer.
+    pub access_log: bool,
+}
+
+impl Snapshot {
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()]
+    }
+
+    pub fn upstream(&self, id: UpstreamId) -> &Upstream {
+        &self.upstreams[id.index()]
+    }
+}
+
+/// An entry point: where it listens and what it serves there.
+#[derive(Debug)]
+pub struct Listener {
+    pub name: Box<str>,
+    pub origin: Origin,
+    pub binds: Vec<Addr>,
+    pub http: HttpLimits,
+    pub timeouts: DownstreamTimeouts,
+    /// Peers whose forwarding fields are believed.
+    pub trusted_proxies: CidrSet,
+    /// Forward field names that contain `_` instead of dropping them.
+    pub unsafe_underscore_fields: bool,
+    /// Downstream connections over all workers.
+    pub connections_max: u32,
+    pub table: RouteTable,
+}
+
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownstreamTimeouts {
+    /// Whole head, from its first byte (or from the accept, for the first one). Default 10 s.
+    pub head: Duration,
+    /// Between two requests. Default 75 s.
+    pub idle: Duration,
+    /// Between two reads of a request body. Default 30 s.
+    pub body_idle: Duration,
+    /// Bytes per second that a request body must reach over [`Self::body_rate_window`]. Default 1 KiB/s; 0 is off.
+    pub body_rate_min: u64,
+    /// Default 10 s.
+    pub body_rate_window: Duration,
+    /// Without any progress of a response that the client should read. Default 60 s.
+    pub send_idle: Duration,
+    /// Bytes per second that the client must take over [`Self::send_rate_window`]. Default 1 KiB/s; 0 is off.
+    pub send_rate_min: u64,
+    /// Default 30 s.
+    pub send_rate_window: Duration,
+    /// Upgraded connections without a byte in either direction. Default 10 min.
+    pub tunnel_idle: Duration,
+    /// Reading and throwing away what the client still sends when we close. Default 1 s.
+    pub linger: Duration,
+}
+
+impl Default for DownstreamTimeouts {
+    fn default() -> Self {
+        DownstreamTimeouts {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(75),
+            body_idle: Duration::from_secs(30),
+            body_rate_min: 1024,
+            body_rate_window: Duration::from_secs(10),
+            send_idle: Duration::from_secs(60),
+            send_rate_min: 1024,
+            send_rate_window: Duration::from_secs(30),
+            tunnel_idle: Duration::from_secs(600),
+            linger: Duration::from_secs(1),
+        }
+    }
+}
+
+/// A rule: what is done with the requests that its predicates select.
+#[derive(Debug)]
+pub struct Route {
+    pub id: RouteId,
+    /// Site and path pattern, unique in the snapshot: the identity of its statistics.
+    pub name: Box<str>,
+    pub origin: Origin,
+    pub action: Action,
+    /// Filters around the action, compiled in the order in which they run.
+    pub chain: Chain,
+    pub timeouts: RouteTimeouts,
+    pub retry: RetryRules,
+    /// Request body in bytes; `u64::MAX` is unlimited.
+    pub body_bytes_max: u64,
+    pub stats: Arc<RouteStats>,
+}
+
+/// What a route does.
+#[derive(Debug)]
+pub enum Action {
+    /// Forwards to one of the upstreams, chosen by weight.
+    Forward(Split),
+    /// Answers by itself.
+    Respond(FixedResponse),
+    /// Sends the client elsewhere.
+    Redirect(Redirect),
+}
+
+/// Upstreams and their shares. Most routes have one.
+#[derive(Debug)]
+pub struct Split {
+    pub targets: Vec<(UpstreamId, u32)>,
+    /// Sum of the weights; never zero.
+    pub total: u32,
+}
+
+impl Split {
+    /// The upstream for a uniformly random number.
+    pub fn pick(&self, random: u32) -> UpstreamId {
+        let mut rest = random % self.total.max(1);
+        for &(upstream, weight) in &self.targets {
+            if rest < weight {
+                return upstream;
+            }
+            rest -= weight;
+        }
+        self.targets.last().map_or(UpstreamId(0), |&(upstream, _)| upstream)
+    }
+}
+
+/// A response that stands in the configuration.
+#[derive(Debug)]
+pub struct FixedResponse {
+    pub status: u16,
+    /// Header fields, validated when they were loaded; no framing fields.
+    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub body: Box<[u8]>,
+}
+
+/// A redirect; `to` is filled from the request.
+#[derive(Debug)]
+pub struct Redirect {
+    pub status: u16,
+    pub to: crate::filter::Template,
+}
+
+/// How long an exchange on this route may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RouteTimeouts {
+    /// From the complete request head to the end of the response; `None` is unlimited, the default.
+    pub total: Option<Duration>,
+    /// One attempt up to the response head; `None`: only the upstream's own timeouts count.
+    pub per_try: Option<Duration>,
+}
+
+/// A balanced group of endpoints.
+#[derive(Debug)]
+pub struct Upstream {
+    pub id: UpstreamId,
+    pub name: Box<str>,
+    pub origin: Origin,
+    /// By [`EndpointId`].
+    pub endpoints: Vec<Endpoint>,
+    pub balancer: Balancer,
+    pub timeouts: UpstreamTimeouts,
+    /// Shared by all workers and routes that use the upstream.
+    pub budget: Arc<RetryBudget>,
+    pub http: HttpLimits,
+}
+
+impl Upstream {
+    pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
+        &self.endpoints[id.index()]
+    }
+}
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub struct Endpoint {
+    pub id: EndpointId,
+    pub addr: Addr,
+    /// `addr` as text, for logs and metrics.
+    pub text: Box<str>,
+    pub weight: u32,
+    /// 0 is preferred; higher tiers serve when the lower ones cannot.
+    pub tier: u8,
+    /// State shared by all workers, and by all generations that have this endpoint.
+    pub cell: Arc<EndpointCell>,
+}
+
+/// How long an endpoint may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamTimeouts {
+    /// Default 1 s.
+    pub connect: Duration,
+    /// From the end of the request (or of what was sent of it) to the response head. Default 30 s.
+    pub response_head: Duration,
+    /// Between two reads of a response body. Default 60 s.
+    pub body_idle: Duration,
+    /// How long an unused connection is kept. Default 55 s.
+    pub pool_idle: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        UpstreamTimeouts {
+            connect: Duration::from_secs(1),
+            response_head: Duration::from_secs(30),
+            body_idle: Duration::from_secs(60),
+            pool_idle: Duration::from_secs(55),
+        }
+    }
+}
