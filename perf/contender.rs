@@ -1,0 +1,276 @@
+//! The proxies that are compared, each configured for the same job: forward to one origin over kept
+//! connections, tell it who asked (X-Forwarded-For, -Proto, -Host), one worker, no log unless named so.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::failure::{Failure, at};
+use crate::process::Process;
+use crate::workload::Workload;
+
+/// A proxy in one of its variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contender {
+    RingwayUring,
+    RingwayEpoll,
+    RingwayUringLog,
+    RingwayEpollLog,
+    Nginx,
+    NginxLog,
+    Haproxy,
+}
+
+impl Contender {
+    /// Every variant.
+    pub(crate) const ALL: [Contender; 7] = [
+        Contender::RingwayUring,
+        Contender::RingwayEpoll,
+        Contender::RingwayUringLog,
+        Contender::RingwayEpollLog,
+        Contender::Nginx,
+        Contender::NginxLog,
+        Contender::Haproxy,
+    ];
+
+    /// Name on the command line and in the results.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Contender::RingwayUring => "ringway-io_uring",
+            Contender::RingwayEpoll => "ringway-epoll",
+            Contender::RingwayUringLog => "ringway-io_uring-log",
+            Contender::RingwayEpollLog => "ringway-epoll-log",
+            Contender::Nginx => "nginx",
+            Contender::NginxLog => "nginx-log",
+            Contender::Haproxy => "haproxy",
+        }
+    }
+
+    /// True for the variants that write an access log; they only take part in [`Workload::LogOn`].
+    pub(crate) fn logs(self) -> bool {
+        matches!(self, Contender::RingwayUringLog | Contender::RingwayEpollLog | Contender::NginxLog)
+    }
+
+    /// True for our own binary.
+    pub(crate) fn is_ringway(self) -> bool {
+        !matches!(self, Contender::Nginx | Contender::NginxLog | Contender::Haproxy)
+    }
+
+    /// The configuration file for `workload`, listening on `port` and forwarding to `origin`.
+    pub(crate) fn configuration(self, workload: Workload, port: u16, origin: u16, dir: &Path) -> String {
+        let log = dir.join(format!("{}.access.log", self.name()));
+        match self {
+            Contender::Nginx => nginx(workload, port, origin, "off"),
+            Contender::NginxLog => nginx(workload, port, origin, &log.display().to_string()),
+            Contender::Haproxy => haproxy(workload, port, origin),
+            Contender::RingwayUring => ringway("io_uring", port, origin, None),
+            Contender::RingwayEpoll => ringway("epoll", port, origin, None),
+            Contender::RingwayUringLog => ringway("io_uring", port, origin, Some(&log)),
+            Contender::RingwayEpollLog => ringway("epoll", port, origin, Some(&log)),
+        }
+    }
+
+    fn file_name(self) -> String {
+        let ending = match self {
+            Contender::Nginx | Contender::NginxLog => "conf",
+            Contender::Haproxy => "cfg",
+            _ => "kdl",
+        };
+        format!("{}.{ending}", self.name())
+    }
+}
+
+/// A contender that serves.
+pub(crate) struct Running {
+    pub(crate) contender: Contender,
+    pub(crate) port: u16,
+    pub(crate) process: Process,
+    /// The text that it was started with.
+    pub(crate) configuration: String,
+    /// What the origin saw of a request that went through it.
+    pub(crate) seen_by_origin: String,
+}
+
+impl Running {
+    /// Starts a contender on `core` and waits until a request through it is answered.
+    pub(crate) fn start(
+        contender: Contender,
+        workload: Workload,
+        origin: u16,
+        core: usize,
+        ringway: &Path,
+        dir: &Path,
+    ) -> Result<Running, Failure> {
+        let port = free_port()?;
+        let configuration = contender.configuration(workload, port, origin, dir);
+        let file = dir.join(contender.file_name());
+        std::fs::write(&file, &configuration).map_err(at(&file))?;
+        let path = file.display().to_string();
+        let (program, args): (PathBuf, Vec<&str>) = match contender {
+            Contender::Nginx | Contender::NginxLog => {
+                ("nginx".into(), vec!["-p", ".", "-e", "stderr", "-c", &path])
+            }
+            Contender::Haproxy => ("haproxy".into(), vec!["-db", "-f", &path]),
+            _ => (ringway.into(), vec!["run", &path]),
+        };
+        let mut process = Process::start(contender.name(), core, &program, &args, dir)?;
+        let seen_by_origin = wait_until_serving(&mut process, port)?;
+        Ok(Running { contender, port, process, configuration, seen_by_origin })
+    }
+}
+
+/// Starts the origin: nginx with a fixed answer and two files.
+pub(crate) fn start_origin(core: usize, dir: &Path) -> Result<(Process, u16), Failure> {
+    let port = free_port()?;
+    for (name, bytes) in [("16k", 16 << 10), ("1m", 1 << 20)] {
+        let file = dir.join(name);
+        std::fs::write(&file, vec![b'x'; bytes]).map_err(at(&file))?;
+    }
+    let file = dir.join("origin.conf");
+    std::fs::write(&file, origin(port, dir)).map_err(at(&file))?;
+    let path = file.display().to_string();
+    let args = ["-p", ".", "-e", "stderr", "-c", &path];
+    let mut process = Process::start("origin", core, Path::new("nginx"), &args, dir)?;
+    wait_until_serving(&mut process, port)?;
+    Ok((process, port))
+}
+
+/// The body of `/seen`, asked until it is answered with 200.
+fn wait_until_serving(process: &mut Process, port: u16) -> Result<String, Failure> {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while Instant::now() < deadline && !process.ended() {
+        if let Ok(answer) = ask(port, "/seen")
+            && answer.starts_with("HTTP/1.1 200")
+        {
+            return Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(process.not_serving())
+}
+
+fn ask(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: perf.example\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A loopback port that was free a moment ago, below the range that outgoing connections take.
+fn free_port() -> Result<u16, Failure> {
+    static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % 6000).unwrap_or(0);
+    for _ in 0..6000 {
+        let step = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let port = 20_000 + (start + step) % 12_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err(Failure::Usage("no free loopback port between 20000 and 32000".into()))
+}
+
+fn origin(port: u16, dir: &Path) -> String {
+    let body = "x".repeat(128);
+    format!(
+        "worker_processes 1; daemon off; pid origin.pid; error_log stderr crit; worker_rlimit_nofile 20000;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; open_file_cache max=16;
+  sendfile_max_chunk 1m; keepalive_requests 100000000; keepalive_timeout 300s;
+  client_body_temp_path tmp-body; proxy_temp_path tmp-proxy; fastcgi_temp_path tmp-f;
+  uwsgi_temp_path tmp-u; scgi_temp_path tmp-s;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    root {dir};
+    location = /s {{ return 200 \"{body}\"; }}
+    location = /seen {{ return 200 \"$server_protocol host=$http_host connection=$http_connection \
+xff=$http_x_forwarded_for xfp=$http_x_forwarded_proto xfh=$http_x_forwarded_host \
+forwarded=$http_forwarded via=$http_via\"; }}
+  }}
+}}
+",
+        dir = dir.display()
+    )
+}
+
+fn nginx(workload: Workload, port: u16, origin: u16, log: &str) -> String {
+    // A buffer of the size of the answer is what nginx needs to be at its best; the large ones cost it
+    // an allocation per request where answers are small.
+    let buffers = match workload {
+        Workload::Body1m => "proxy_buffer_size 256k; proxy_buffers 8 256k; proxy_busy_buffers_size 1m;",
+        Workload::Body16k => "proxy_buffer_size 32k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k;",
+        _ => "proxy_buffer_size 4k; proxy_buffers 8 16k; proxy_busy_buffers_size 32k;",
+    };
+    let log = if log == "off" { "off".into() } else { format!("{log} combined buffer=64k flush=1s") };
+    format!(
+        "worker_processes 1; daemon off; pid nginx-{port}.pid; error_log stderr crit; worker_rlimit_nofile 20000;
+events {{ worker_connections 8192; multi_accept on; }}
+http {{
+  access_log {log}; sendfile on; tcp_nodelay on; keepalive_requests 100000000; keepalive_timeout 300s;
+  client_body_temp_path tmp-body; proxy_temp_path tmp-proxy; fastcgi_temp_path tmp-f;
+  uwsgi_temp_path tmp-u; scgi_temp_path tmp-s;
+  upstream origin {{ server 127.0.0.1:{origin}; keepalive 1024; keepalive_requests 100000000; }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";
+      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
+      {buffers} proxy_max_temp_file_size 0;
+    }}
+  }}
+}}
+"
+    )
+}
+
+fn haproxy(workload: Workload, port: u16, origin: u16) -> String {
+    let bufsize = match workload {
+        Workload::Body1m => "  tune.bufsize 262144\n",
+        Workload::Body16k => "  tune.bufsize 32768\n",
+        _ => "",
+    };
+    format!(
+        "global
+  nbthread 1
+  maxconn 8000
+{bufsize}defaults
+  mode http
+  timeout client 300s
+  timeout server 300s
+  timeout connect 5s
+  option http-keep-alive
+  http-reuse always
+frontend web
+  bind 127.0.0.1:{port} backlog 4096
+  option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  default_backend origin
+backend origin
+  server one 127.0.0.1:{origin} pool-max-conn 1024
+"
+    )
+}
+
+fn ringway(io: &str, port: u16, origin: u16, log: Option<&Path>) -> String {
+    let log = match log {
+        Some(file) => format!("file \"{}\"; format \"json\"", file.display()),
+        None => "off".into(),
+    };
+    format!(
+        "workers 1
+io \"{io}\"
+admin {{ bind \"127.0.0.1:0\" }}
+access-log {{ {log} }}
+listener \"web\" {{ bind \"127.0.0.1:{port}\" }}
+upstream \"origin\" {{ endpoint \"127.0.0.1:{origin}\" }}
+site \"*\" {{ route \"/\" upstream=\"origin\" }}
+"
+    )
+}
