@@ -7,7 +7,13 @@
 pub mod addr;
 pub mod ids;
 pub mod limits;
+pub mod rng;
+pub mod slab;
 pub mod stat;
 pub mod time;
+pub mod wheel;
 
+pub use rng::Rng;
+pub use slab::{Key, Slab};
 pub use time::Instant;
+pub use wheel::Wheel;

@@ -206,7 +206,11 @@ mod tests {
     fn names_are_unique_and_places_match() {
         for (place, cause) in Cause::ALL.iter().enumerate() {
             assert_eq!(*cause as usize, place);
-            assert_eq!(Cause::ALL.iter().filter(|other| other.name() == cause.name()).count(), 1, "{cause:?}");
+            assert_eq!(
+                Cause::ALL.iter().filter(|other| other.name() == cause.name()).count(),
+                1,
+                "{cause:?}"
+            );
         }
     }
 }
