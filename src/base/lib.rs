@@ -5,10 +5,13 @@
 #![deny(unsafe_code)]
 
 pub mod addr;
+pub mod cache_padded;
 pub mod ids;
 pub mod limits;
+pub mod publish;
 pub mod rng;
 pub mod slab;
+pub mod spsc;
 pub mod stat;
 pub mod time;
 pub mod wheel;
