@@ -3,4 +3,5 @@
 //! No socket, no clock, no randomness, no `async`. An error is a value that says whose fault it was.
 #![forbid(unsafe_code)]
 
+pub mod h1;
 pub mod http;

@@ -29,23 +29,95 @@ macro_rules! known {
         pub enum Known { #[default] Other, $(#[doc = $text] $name,)* }
 
         impl Known {
+            /// Every known name, `Other` not among them.
+            pub const ALL: &'static [Known] = &[$(Known::$name,)*];
+
             /// The canonical lower-case spelling; empty for `Other`.
             pub const fn as_str(self) -> &'static str {
                 match self { Known::Other => "", $(Known::$name => $text,)* }
             }
-
-            /// The known name that `name` spells, ignoring case.
-            pub fn lookup(name: &[u8]) -> Known {
-                match name.len() {
-                    2..=25 => {}
-                    _ => return Known::Other,
-                }
-                $(if name.len() == $text.len() && name.eq_ignore_ascii_case($text.as_bytes()) { return Known::$name; })*
-                Known::Other
-            }
         }
     };
 }
+
+impl Known {
+    /// The longest known name.
+    pub const BYTES_MAX: usize = 25;
+
+    /// The known name that `name` spells, ignoring case.
+    ///
+    /// Length and three bytes select one candidate, which is compared in full.
+    pub fn lookup(name: &[u8]) -> Known {
+        if !(2..=Known::BYTES_MAX).contains(&name.len()) {
+            return Known::Other;
+        }
+        let known = CANDIDATES[slot(name, FACTOR)];
+        if name.eq_ignore_ascii_case(known.as_str().as_bytes()) { known } else { Known::Other }
+    }
+
+    /// Framing, the connection and the client's identity depend on it: no other name may be mistaken for it (R12).
+    pub const fn is_protected(self) -> bool {
+        !matches!(
+            self,
+            Known::Other
+                | Known::ContentType
+                | Known::Accept
+                | Known::UserAgent
+                | Known::Referer
+                | Known::Date
+                | Known::Server
+                | Known::Location
+                | Known::SecWebSocketKey
+        )
+    }
+}
+
+/// The only slot in which a known name with these bytes can stand. Letters fold with `| 0x20`; what else folds is told
+/// apart by the full comparison.
+const fn slot(name: &[u8], factor: u32) -> usize {
+    let length = name.len();
+    let bytes =
+        [name[0] | 0x20, name[length * 3 / 4] | 0x20, name[length - 1] | 0x20, length.to_le_bytes()[0]];
+    (u32::from_le_bytes(bytes).wrapping_mul(factor) >> (32 - SLOT_BITS)) as usize
+}
+
+/// A table without collisions, for a given factor.
+const fn arrange(factor: u32) -> Option<[Known; 1 << SLOT_BITS]> {
+    let mut table = [Known::Other; 1 << SLOT_BITS];
+    let mut at = 0;
+    while at < Known::ALL.len() {
+        let known = Known::ALL[at];
+        let text = known.as_str().as_bytes();
+        assert!(
+            2 <= text.len() && text.len() <= Known::BYTES_MAX,
+            "outside the lengths that lookup considers"
+        );
+        let slot = slot(text, factor);
+        if !matches!(table[slot], Known::Other) {
+            return None;
+        }
+        table[slot] = known;
+        at += 1;
+    }
+    Some(table)
+}
+
+/// Found when the crate is compiled. Two names that agree in length and in all three bytes have no factor; such a
+/// pair stops the compiler here, and `slot` has to look at another byte.
+const FACTOR: u32 = {
+    let mut factor = 0x9e37_79b1_u32;
+    while arrange(factor).is_none() {
+        factor = factor.wrapping_mul(5).wrapping_add(2);
+    }
+    factor
+};
+
+static CANDIDATES: [Known; 1 << SLOT_BITS] = match arrange(FACTOR) {
+    Some(table) => table,
+    None => panic!("the factor was chosen for this table"),
+};
+
+const SLOT_BITS: u32 = 9;
 
 known! {
     Host = "host",

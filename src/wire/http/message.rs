@@ -141,6 +141,8 @@ pub struct ResponseHead {
     pub reason: Span,
     pub fields: Vec<Field>,
     pub body: BodyLength,
+    /// What `Content-Length` says, also where no body follows: HEAD and 304 announce a body that is not sent.
+    pub content_length: Option<u64>,
     /// The upstream will keep the connection open after this response.
     pub keep_alive: bool,
     /// Value of `Upgrade`, when `Connection` names it as well.
