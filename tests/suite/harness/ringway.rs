@@ -1,0 +1,232 @@
+//! Ringway itself: the real binary with a configuration of the test's own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::client::{Client, Response};
+use super::process::Process;
+use super::{Folder, Io, PATIENCE, pause, wait_until};
+
+/// Gauges of `/v1/status` that have to be back where they were once all connections are gone.
+const GAUGES: [&str; 3] = ["live_ops", "leases_out", "sockets"];
+
+/// A running Ringway.
+pub(crate) struct Ringway {
+    process: Process,
+    admin: SocketAddr,
+    /// Gauges and descriptors before the first connection.
+    baseline: Held,
+    folder: Folder,
+}
+
+/// What a process holds at one moment.
+#[derive(Debug, PartialEq, Eq)]
+struct Held {
+    gauges: Vec<(&'static str, Option<u64>)>,
+    descriptors: usize,
+}
+
+impl Ringway {
+    /// Starts the binary on `configuration` and waits until it is ready.
+    ///
+    /// The harness adds what every test needs: the driver, two workers unless the test says otherwise, the
+    /// admin listener and a JSON access log. Listeners bind `127.0.0.1:0`; see [`Ringway::address`].
+    #[track_caller]
+    pub(crate) fn start(configuration: &str, io: Io) -> Ringway {
+        Ringway::start_through(&[], configuration, io)
+    }
+
+    /// The same through a command that ends by executing its arguments, such as `prlimit --nofile=256`.
+    #[track_caller]
+    pub(crate) fn start_through(wrapper: &[&str], configuration: &str, io: Io) -> Ringway {
+        let folder = Folder::new();
+        let file = folder.path().join("ringway.kdl");
+        let log = folder.path().join("access.log");
+        let workers = if configuration.contains("workers ") { "" } else { "workers 2\n" };
+        let text = format!(
+            "io \"{}\"\n{workers}admin {{ bind \"127.0.0.1:0\" }}\naccess-log {{ file \"{}\"; format \"json\" }}\n\
+             {configuration}",
+            io.name(),
+            log.display()
+        );
+        std::fs::write(&file, text).expect("write the configuration");
+        let file = file.display().to_string();
+        let mut command = wrapper.to_vec();
+        command.extend([env!("CARGO_BIN_EXE_ringway"), "run", &file]);
+        let mut process = Process::start(command[0], &command[1..]);
+        let admin = process.wait_for_line("the address of the admin listener", |line| {
+            line.contains("(admin)").then(|| listening_address(line))?
+        });
+        wait_until_ready(&mut process, admin);
+        let mut ringway =
+            Ringway { process, admin, folder, baseline: Held { gauges: Vec::new(), descriptors: 0 } };
+        ringway.baseline = ringway.settled();
+        ringway
+    }
+
+    /// Where the listener of that name listens, as the binary says on standard error.
+    #[track_caller]
+    pub(crate) fn address(&self, listener: &str) -> SocketAddr {
+        let mark = format!("(listener \"{listener}\")");
+        self.process.wait_for_line(&mark, |line| line.contains(&mark).then(|| listening_address(line))?)
+    }
+
+    /// A connection to the listener `web`.
+    #[track_caller]
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address("web"))
+    }
+
+    /// One request to the admin listener on a connection of its own.
+    #[track_caller]
+    pub(crate) fn admin(&self, path: &str) -> Response {
+        match self.try_admin(path) {
+            Some(response) => response,
+            None => panic!("no answer from {path} of the admin listener; it said:\n{}", self.stderr()),
+        }
+    }
+
+    fn try_admin(&self, path: &str) -> Option<Response> {
+        admin_get(self.admin, path)
+    }
+
+    /// `/v1/status` as JSON.
+    #[track_caller]
+    pub(crate) fn status(&self) -> Value {
+        let response = self.admin("/v1/status");
+        assert_eq!(response.status, 200, "{}", response.text());
+        serde_json::from_slice(&response.body).expect("/v1/status is JSON")
+    }
+
+    /// Standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where the access log is written.
+    pub(crate) fn access_log(&self) -> PathBuf {
+        self.folder.path().join("access.log")
+    }
+
+    /// The records of the access log, once there are at least `count`.
+    #[track_caller]
+    pub(crate) fn records(&self, count: usize) -> Vec<Value> {
+        let file = self.access_log();
+        let mut records = Vec::new();
+        wait_until(&format!("{count} records in the access log"), || {
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            let whole = text.rsplit_once('\n').map(|(whole, _)| whole).unwrap_or_default();
+            records =
+                whole.lines().map(|line| serde_json::from_str(line).expect("a record is JSON")).collect();
+            records.len() >= count
+        });
+        records
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits for the end after a signal that the test sent itself, and asserts that it is a clean one.
+    #[track_caller]
+    pub(crate) fn expect_clean_exit(mut self) {
+        let status = self.process.wait();
+        let clean = status.is_some_and(|status| status.success());
+        let said = self.stderr();
+        assert!(clean, "ended with {status:?} and said:\n{said}");
+        assert!(!said.contains("panicked at"), "a thread panicked:\n{said}");
+    }
+
+    /// The end of every test: with all clients and origins gone, everything that was held for them has been
+    /// given back, and SIGTERM leads to a clean exit.
+    #[track_caller]
+    pub(crate) fn stop(self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let held = self.held();
+            if held.gauges == self.baseline.gauges && held.descriptors <= self.baseline.descriptors {
+                break;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "not given back: {held:?}, it started with {:?}; it said:\n{}",
+                self.baseline,
+                self.stderr()
+            );
+            pause();
+        }
+        self.signal("TERM");
+        self.expect_clean_exit();
+    }
+
+    fn held(&self) -> Held {
+        let status = self.status();
+        let gauges = GAUGES.map(|name| (name, sum_of(&status, name))).to_vec();
+        Held { gauges, descriptors: self.process.descriptors() }
+    }
+
+    /// What is held once two readings in a row agree: the harness' own requests leave a connection behind
+    /// for a moment.
+    fn settled(&self) -> Held {
+        let mut last = self.held();
+        for _ in 0..100 {
+            pause();
+            let now = self.held();
+            if now == last {
+                break;
+            }
+            last = now;
+        }
+        last
+    }
+}
+
+/// `listening on ADDRESS (...)`, with whatever a log line puts before it.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("listening on ")?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+fn wait_until_ready(process: &mut Process, admin: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = admin_get(admin, "/ready");
+        if answer.as_ref().is_some_and(|answer| answer.status == 200) {
+            return;
+        }
+        assert!(
+            process.runs() && Instant::now() < deadline,
+            "not ready: {:?}; it said:\n{}",
+            answer.map(|answer| answer.text()),
+            process.stderr()
+        );
+        pause();
+    }
+}
+
+fn admin_get(admin: SocketAddr, path: &str) -> Option<Response> {
+    let mut client = Client::try_connect(admin)?;
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"));
+    client.try_response("GET").ok()
+}
+
+/// Sum of all numbers under that key, anywhere in the document; None when there is none.
+fn sum_of(document: &Value, key: &str) -> Option<u64> {
+    match document {
+        Value::Object(members) => members
+            .iter()
+            .filter_map(|(name, value)| if name == key { value.as_u64() } else { sum_of(value, key) })
+            .reduce(|a, b| a + b),
+        Value::Array(members) => members.iter().filter_map(|member| sum_of(member, key)).reduce(|a, b| a + b),
+        _ => None,
+    }
+}
