@@ -5,10 +5,21 @@
 //! [`record`].
 #![forbid(unsafe_code)]
 
+pub mod balance;
 pub mod cause;
+pub mod filter;
+pub mod health;
 pub mod origin;
 pub mod phase;
+pub mod record;
+pub mod retry;
+pub mod route;
+pub mod snapshot;
+pub mod source;
+pub mod stats;
 
 pub use cause::{Cause, Side, Stage};
 pub use origin::Origin;
 pub use phase::{Phase, Phases};
+pub use record::Record;
+pub use snapshot::Snapshot;

@@ -156,9 +156,12 @@ impl Split {
 pub struct FixedResponse {
     pub status: u16,
     /// Header fields, validated when they were loaded; no framing fields.
-    pub fields: Vec<(Box<[u8]>, Box<[u8]>)>,
+    pub fields: Vec<FieldLine>,
     pub body: Box<[u8]>,
 }
+
+/// Name and value of a configured header field.
+pub type FieldLine = (Box<[u8]>, Box<[u8]>);
 
 /// A redirect; `to` is filled from the request.
 #[derive(Debug)]
@@ -234,3 +237,9 @@ impl Default for UpstreamTimeouts {
         }
     }
 }
+
+/// Workers on several threads read one snapshot.
+const _: () = {
+    const fn is_shared<T: Send + Sync>() {}
+    is_shared::<Snapshot>();
+};

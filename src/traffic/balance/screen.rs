@@ -1,0 +1,145 @@
+//! Whether a proposed endpoint may be taken: health, ejections within their cap, endpoints to avoid, slow start.
+
+use super::key::mix;
+use super::tier::{Member, Tier};
+use crate::health::{EndpointCell, Health};
+use crate::snapshot::Endpoint;
+use base::Instant;
+use base::ids::EndpointId;
+
+/// A tier serves when at least so much of it is healthy.
+pub const HEALTHY_PERCENT_MIN: usize = 30;
+/// Ejections are honoured for so much of a tier (at least one endpoint), but never for the last one that is up.
+pub const EJECTED_PERCENT_MAX: usize = 30;
+
+/// Which endpoints count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// The healthy ones, if the tier has enough of them.
+    Healthy,
+    /// All.
+    All,
+}
+
+/// The health of a tier at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Survey {
+    /// Endpoints that are up, those whose ejection is not honoured included.
+    pub(super) healthy: usize,
+    /// Ejections with a smaller [`ejection_key`] are honoured: the oldest ones, as many as the cap allows.
+    pub(super) honoured_below: u64,
+}
+
+impl Survey {
+    pub(super) fn of(members: &[Member], endpoints: &[Endpoint], now: Instant) -> Survey {
+        let mut up = 0;
+        let mut ejected = Vec::new();
+        for (at, member) in members.iter().enumerate() {
+            let cell = &endpoints[member.id.index()].cell;
+            if cell.health() == Health::Up {
+                up += 1;
+                ejected.extend(ejection_key(cell, at, now));
+            }
+        }
+        let cap = (members.len() * EJECTED_PERCENT_MAX / 100).max(1).min(up.max(1) - 1);
+        if ejected.len() <= cap {
+            return Survey { healthy: up - ejected.len(), honoured_below: u64::MAX };
+        }
+        let (_, &mut first_ignored, _) = ejected.select_nth_unstable(cap);
+        Survey { healthy: up - cap, honoured_below: first_ignored }
+    }
+
+    /// Share of `members` that is healthy.
+    pub(super) fn healthy_permille(&self, members: usize) -> usize {
+        self.healthy * 1000 / members.max(1)
+    }
+}
+
+/// Orders ejections by time, and those of the same moment by place, so that a cap cuts between any two of them.
+fn ejection_key(cell: &EndpointCell, at: usize, now: Instant) -> Option<u64> {
+    cell.ejected_since(now).map(|since| (since.as_nanos() & !0xffff) | (at as u64 & 0xffff))
+}
+
+/// Answers for one tier, one mode and one attempt.
+pub(super) struct Screen<'a> {
+    endpoints: &'a [Endpoint],
+    tier: &'a Tier,
+    pub(super) now: Instant,
+    avoid: &'a [EndpointId],
+    mode: Mode,
+    survey: Option<Survey>,
+    /// The tier turned out not to be healthy enough.
+    stopped: bool,
+    /// Endpoints in slow start are sent away by chance.
+    slow_start: bool,
+    sent_away: bool,
+    salt: u64,
+}
+
+impl<'a> Screen<'a> {
+    pub(super) fn new(
+        endpoints: &'a [Endpoint],
+        tier: &'a Tier,
+        now: Instant,
+        avoid: &'a [EndpointId],
+        mode: Mode,
+        salt: u64,
+    ) -> Self {
+        let (survey, stopped, sent_away) = (None, false, false);
+        Screen { endpoints, tier, now, avoid, mode, survey, stopped, slow_start: true, sent_away, salt }
+    }
+
+    /// The cell of the member at `at`.
+    pub(super) fn cell(&self, at: usize) -> &'a EndpointCell {
+        &self.endpoints[self.tier.members[at].id.index()].cell
+    }
+
+    /// Whether the member at `at` may be taken, including its chance in slow start.
+    pub(super) fn accepts(&mut self, at: usize) -> bool {
+        self.is_eligible(at) && self.passes_slow_start(at)
+    }
+
+    /// Whether the member at `at` may be taken, its full share assumed.
+    pub(super) fn is_eligible(&mut self, at: usize) -> bool {
+        if self.stopped || (!self.avoid.is_empty() && self.avoid.contains(&self.tier.members[at].id)) {
+            return false;
+        }
+        let cell = self.cell(at);
+        self.mode == Mode::All || cell.is_available(self.now) || self.is_tolerated(cell, at)
+    }
+
+    /// An endpoint that is not available: stops the search when too many are like it, lets it pass when its ejection
+    /// is beyond the cap.
+    #[cold]
+    fn is_tolerated(&mut self, cell: &EndpointCell, at: usize) -> bool {
+        let survey = *self.survey.get_or_insert_with(|| self.tier.survey(self.endpoints, self.now));
+        if survey.healthy_permille(self.tier.members.len()) < HEALTHY_PERCENT_MIN * 10 {
+            self.stopped = true;
+            return false;
+        }
+        cell.health() == Health::Up
+            && ejection_key(cell, at, self.now).is_none_or(|key| key >= survey.honoured_below)
+    }
+
+    fn passes_slow_start(&mut self, at: usize) -> bool {
+        let share = self.cell(at).ramp_permille(self.now);
+        if share >= 1000 || !self.slow_start {
+            return true;
+        }
+        self.salt = mix(self.salt.wrapping_add(1));
+        let passes = self.salt % 1000 < u64::from(share);
+        self.sent_away |= !passes;
+        passes
+    }
+
+    /// From now on endpoints in slow start pass. Whether that can change anything.
+    pub(super) fn end_slow_start(&mut self) -> bool {
+        self.slow_start = false;
+        std::mem::take(&mut self.sent_away)
+    }
+
+    /// No proposal will be accepted any more.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+}

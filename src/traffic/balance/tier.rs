@@ -1,0 +1,136 @@
+//! The endpoints of one tier and the table of its algorithm.
+
+use super::screen::{Screen, Survey};
+use super::{Algorithm, Pick};
+use super::{
+    least_connections, maglev::Maglev, p2c_ewma, random::Weighted, ring_hash::Ring, round_robin::RoundRobin,
+};
+use crate::snapshot::Endpoint;
+use base::Instant;
+use base::ids::EndpointId;
+use base::rng::Rng;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+/// One endpoint of a tier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Member {
+    pub(super) id: EndpointId,
+    /// Never 0.
+    pub(super) weight: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Tier {
+    pub(super) members: Vec<Member>,
+    table: Table,
+    cached: CachedSurvey,
+}
+
+#[derive(Debug)]
+enum Table {
+    RoundRobin(Box<RoundRobin>),
+    Random(Weighted),
+    LeastConnections,
+    P2cEwma,
+    Ring(Ring),
+    Maglev(Maglev),
+}
+
+/// Tiers up to this size are surveyed whenever it matters; larger ones at most every [`SURVEY_EVERY`].
+const SURVEYED_ALWAYS: usize = 64;
+const SURVEY_EVERY: Duration = Duration::from_millis(20);
+
+/// The last survey of a large tier. The three words may be of different surveys for a moment, each of them recent.
+#[derive(Debug, Default)]
+struct CachedSurvey {
+    /// Nanoseconds; 0 before the first.
+    made: AtomicU64,
+    healthy: AtomicU64,
+    honoured_below: AtomicU64,
+}
+
+impl Tier {
+    pub(super) fn build(algorithm: Algorithm, number: u8, endpoints: &[Endpoint]) -> Tier {
+        let mut members = Vec::new();
+        let mut texts = Vec::new();
+        for (at, endpoint) in endpoints.iter().enumerate() {
+            if endpoint.tier == number && endpoint.weight > 0 {
+                let id = EndpointId(u32::try_from(at).unwrap_or(u32::MAX));
+                members.push(Member { id, weight: endpoint.weight });
+                texts.push(&*endpoint.text);
+            }
+        }
+        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
+        let table = match algorithm {
+            Algorithm::RoundRobin => Table::RoundRobin(Box::new(RoundRobin::build(&weights))),
+            Algorithm::Random => Table::Random(Weighted::build(&weights)),
+            Algorithm::LeastConnections => Table::LeastConnections,
+            Algorithm::P2cEwma => Table::P2cEwma,
+            Algorithm::RingHash => Table::Ring(Ring::build(&texts, &weights)),
+            Algorithm::Maglev => Table::Maglev(Maglev::build(&texts, &weights)),
+        };
+        Tier { members, table, cached: CachedSurvey::default() }
+    }
+
+    /// An endpoint that `screen` accepts; `None` when there is none or the screen wants no more proposals.
+    pub(super) fn pick(&self, screen: &mut Screen<'_>, pick: &mut Pick<'_>) -> Option<EndpointId> {
+        let found = self.propose(screen, pick);
+        // The screen sent endpoints in slow start away by chance; that must not leave the request without any.
+        let found = found.or_else(|| if screen.end_slow_start() { self.propose(screen, pick) } else { None });
+        found.filter(|_| !screen.is_stopped()).map(|at| self.members[at].id)
+    }
+
+    fn propose(&self, screen: &mut Screen<'_>, pick: &mut Pick<'_>) -> Option<usize> {
+        match &self.table {
+            Table::RoundRobin(table) => table.pick(screen),
+            Table::Random(table) => {
+                table.pick(screen, pick.random).or_else(|| self.scan(screen, pick.random))
+            }
+            Table::LeastConnections => least_connections::pick(&self.members, screen, pick.random),
+            Table::P2cEwma => {
+                p2c_ewma::pick(&self.members, screen, pick.random).or_else(|| self.scan(screen, pick.random))
+            }
+            Table::Ring(table) => table.pick(pick.key, screen),
+            Table::Maglev(table) => table.pick(pick.key, screen),
+        }
+    }
+
+    /// A weighted random choice among all that the screen accepts, for when a few draws did not hit any.
+    fn scan(&self, screen: &mut Screen<'_>, random: &mut Rng) -> Option<usize> {
+        let mut chosen = None;
+        let mut total = 0u64;
+        for (at, member) in self.members.iter().enumerate() {
+            if screen.is_stopped() {
+                return None;
+            }
+            if screen.accepts(at) {
+                total += u64::from(member.weight);
+                if random.below(total) < u64::from(member.weight) {
+                    chosen = Some(at);
+                }
+            }
+        }
+        chosen
+    }
+
+    /// How healthy the tier is.
+    pub(super) fn survey(&self, endpoints: &[Endpoint], now: Instant) -> Survey {
+        if self.members.len() <= SURVEYED_ALWAYS {
+            return Survey::of(&self.members, endpoints, now);
+        }
+        let made = self.cached.made.load(Relaxed);
+        let age = now.since(Instant::from_nanos(made));
+        // One worker makes the survey, the others use the last one meanwhile.
+        let due = made == 0 || age >= SURVEY_EVERY;
+        let stamp = now.as_nanos().max(1);
+        if due && (self.cached.made.compare_exchange(made, stamp, Relaxed, Relaxed).is_ok() || made == 0) {
+            let survey = Survey::of(&self.members, endpoints, now);
+            self.cached.healthy.store(survey.healthy as u64, Relaxed);
+            self.cached.honoured_below.store(survey.honoured_below, Relaxed);
+            return survey;
+        }
+        let healthy = usize::try_from(self.cached.healthy.load(Relaxed)).unwrap_or(usize::MAX);
+        Survey { healthy, honoured_below: self.cached.honoured_below.load(Relaxed) }
+    }
+}

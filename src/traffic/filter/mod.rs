@@ -1,0 +1,175 @@
+//! Filters: what happens to a request before it is forwarded and to a response before it is handed back.
+//!
+//! The set is closed. A filter is a small struct with synchronous hooks; it decides and never does I/O. One whose
+//! decision needs I/O returns the question as data ([`Verdict::Suspend`]), the data plane performs it and asks the same
+//! filter again. Requests pass a [`Chain`] from its first filter to its last, responses from the last to the first.
+//!
+//! Adding a filter touches: its file, one line in `filters!`, its stage, its configuration and one arm where the control
+//! plane compiles it.
+
+mod edits;
+mod headers;
+mod outgoing;
+mod rewrite;
+mod template;
+
+pub use edits::{FieldEdits, ResponseEdits};
+pub use headers::{FieldRule, Headers};
+pub use outgoing::Outgoing;
+pub use rewrite::Rewrite;
+pub use template::{Template, TemplateError};
+
+use crate::Cause;
+use wire::http::Request;
+
+/// Filters that one chain may have; the position in it is a byte.
+pub const FILTERS_PER_CHAIN_MAX: usize = 32;
+
+/// What a filter decided.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// On to the next filter, and after the last one to the route's action.
+    Continue,
+    /// The exchange ends here with the response of this cause.
+    Respond(Cause),
+    /// The filter needs I/O first.
+    Suspend(Ask),
+}
+
+/// I/O that a filter can ask for. None of the filters of this version asks, so no value exists and the arms that would
+/// perform one are proven unreachable by the compiler.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ask {}
+
+/// In which order filters run, whatever their order in the configuration: what decides comes before what transforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FilterStage {
+    /// Edits of what is sent upstream and handed back.
+    Transform,
+}
+
+/// Which hooks a filter has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hooks {
+    pub request_head: bool,
+    pub response_head: bool,
+}
+
+impl Hooks {
+    const NONE: Hooks = Hooks { request_head: false, response_head: false };
+
+    const fn or(self, other: Hooks) -> Hooks {
+        Hooks {
+            request_head: self.request_head || other.request_head,
+            response_head: self.response_head || other.response_head,
+        }
+    }
+}
+
+/// What every filter has; never called through `dyn`.
+trait HttpFilter {
+    const STAGE: FilterStage;
+
+    /// The hooks that this value of the filter uses.
+    fn hooks(&self) -> Hooks;
+
+    fn on_request_head(&self, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict;
+
+    fn on_response_head(&self, _status: u16, _response: &mut ResponseEdits) {}
+}
+
+macro_rules! filters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The closed set of filters.
+        #[derive(Debug)]
+        pub enum Filter { $($(#[$doc])* $name($name),)* }
+
+        impl Filter {
+            fn stage(&self) -> FilterStage {
+                match self { $(Filter::$name(_) => <$name as HttpFilter>::STAGE,)* }
+            }
+
+            fn hooks(&self) -> Hooks {
+                match self { $(Filter::$name(filter) => filter.hooks(),)* }
+            }
+
+            fn on_request_head(&self, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict {
+                match self { $(Filter::$name(filter) => filter.on_request_head(request, outgoing),)* }
+            }
+
+            fn on_response_head(&self, status: u16, response: &mut ResponseEdits) {
+                match self { $(Filter::$name(filter) => filter.on_response_head(status, response),)* }
+            }
+        }
+    };
+}
+
+filters! {
+    /// Sets, adds and removes fields of requests and responses.
+    Headers,
+    /// Changes the path and the host that the endpoint sees.
+    Rewrite,
+}
+
+/// The filters of one route in the order in which they run.
+#[derive(Debug, Default)]
+pub struct Chain {
+    filters: Vec<Filter>,
+    hooks: Hooks,
+}
+
+impl Chain {
+    /// The chain of `filters`: by stage, and within a stage as given. `None` if there are more than
+    /// [`FILTERS_PER_CHAIN_MAX`].
+    pub fn new(mut filters: Vec<Filter>) -> Option<Chain> {
+        if filters.len() > FILTERS_PER_CHAIN_MAX {
+            return None;
+        }
+        filters.sort_by_key(Filter::stage);
+        let hooks = filters.iter().map(Filter::hooks).fold(Hooks::NONE, Hooks::or);
+        Some(Chain { filters, hooks })
+    }
+
+    /// Whether no filter does anything.
+    pub fn is_empty(&self) -> bool {
+        self.hooks == Hooks::NONE
+    }
+
+    /// The hooks that any of the filters has.
+    pub fn hooks(&self) -> Hooks {
+        self.hooks
+    }
+}
+
+/// The position of one request in its chain.
+#[derive(Debug, Default)]
+pub struct Walk {
+    next: usize,
+}
+
+impl Walk {
+    /// Runs filters until one does not continue or the last one has. After [`Verdict::Suspend`] the same filter is asked
+    /// again.
+    pub fn advance(&mut self, chain: &Chain, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict {
+        if !chain.hooks.request_head {
+            return Verdict::Continue;
+        }
+        while let Some(filter) = chain.filters.get(self.next) {
+            match filter.on_request_head(request, outgoing) {
+                Verdict::Continue => self.next += 1,
+                stop => return stop,
+            }
+        }
+        Verdict::Continue
+    }
+}
+
+/// Runs the response hooks, the last filter first. Called once per response, for those that Ringway makes too.
+pub fn on_response(chain: &Chain, status: u16, response: &mut ResponseEdits) {
+    if !chain.hooks.response_head {
+        return;
+    }
+    for filter in chain.filters.iter().rev() {
+        filter.on_response_head(status, response);
+    }
+}

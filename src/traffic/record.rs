@@ -1,0 +1,248 @@
+//! The access-log record: what a worker tells the log writer about a finished exchange, and its compact encoding.
+//!
+//! Numbers are little-endian, texts carry their length in two bytes. A record is at most [`RECORD_BYTES_MAX`] long: texts
+//! are cut at the bounds below and are otherwise kept as they are, whatever bytes they contain. The encoding is private
+//! to one process; nothing stores it.
+
+use crate::{Cause, Phase};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use wire::http::Version;
+
+/// Bounds of the texts, in bytes.
+pub const PATH_BYTES_MAX: usize = 4096;
+pub const QUERY_BYTES_MAX: usize = 4096;
+pub const USER_AGENT_BYTES_MAX: usize = 512;
+pub const REFERER_BYTES_MAX: usize = 1024;
+/// Hosts, methods, and names of configured objects.
+pub const NAME_BYTES_MAX: usize = 255;
+
+/// Longest encoding of a record.
+pub const RECORD_BYTES_MAX: usize = FIXED_BYTES_MAX
+    + PATH_BYTES_MAX
+    + QUERY_BYTES_MAX
+    + USER_AGENT_BYTES_MAX
+    + REFERER_BYTES_MAX
+    + 6 * NAME_BYTES_MAX;
+const FIXED_BYTES_MAX: usize = 192;
+
+/// One finished exchange (or a connection that ended without one).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// When the exchange ended: nanoseconds since 1970, from the wall clock.
+    pub time_unix_ns: u64,
+    /// Both halves of the request id.
+    pub request_id: (u64, u64),
+    pub client: IpAddr,
+    pub listener: &'a str,
+    pub method: &'a [u8],
+    pub host: &'a [u8],
+    pub path: &'a [u8],
+    /// `None` when the target had no `?`.
+    pub query: Option<&'a [u8]>,
+    pub version: Version,
+    /// As sent to the client; 0 when nothing was sent.
+    pub status: u16,
+    /// Why Ringway answered by itself or closed the connection; `None` when the endpoint's response went through whole.
+    pub cause: Option<Cause>,
+    /// Name of the route; empty when none was found.
+    pub route: &'a str,
+    /// Name of the upstream; empty when none was asked.
+    pub upstream: &'a str,
+    /// Address of the endpoint of the last attempt; empty when there was none.
+    pub endpoint: &'a str,
+    pub attempts: u8,
+    /// Bytes of the request as received, head and body.
+    pub bytes_in: u64,
+    /// Bytes of the response as sent, head and body.
+    pub bytes_out: u64,
+    /// Empty when the field is missing.
+    pub user_agent: &'a [u8],
+    /// Empty when the field is missing.
+    pub referer: &'a [u8],
+    /// Microseconds by [`Phase`].
+    pub phases_us: [u32; Phase::ALL.len()],
+    pub total_us: u32,
+}
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordError {
+    /// They end too early.
+    Truncated,
+    /// Bytes follow the record.
+    Excess,
+    /// A number stands for nothing, or a name is not UTF-8.
+    Invalid,
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RecordError::Truncated => "the record ends too early",
+            RecordError::Excess => "bytes follow the record",
+            RecordError::Invalid => "the record has an invalid field",
+        })
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl<'a> Record<'a> {
+    /// A record that says nothing yet.
+    pub const EMPTY: Record<'static> = Record {
+        time_unix_ns: 0,
+        request_id: (0, 0),
+        client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        listener: "",
+        method: b"",
+        host: b"",
+        path: b"",
+        query: None,
+        version: Version::Http11,
+        status: 0,
+        cause: None,
+        route: "",
+        upstream: "",
+        endpoint: "",
+        attempts: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        user_agent: b"",
+        referer: b"",
+        phases_us: [0; Phase::ALL.len()],
+        total_us: 0,
+    };
+
+    /// Appends the encoding to `out`.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(self.bytes_at_most());
+        for number in [self.time_unix_ns, self.request_id.0, self.request_id.1, self.bytes_in, self.bytes_out]
+        {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for micros in self.phases_us.iter().chain([&self.total_us]) {
+            out.extend_from_slice(&micros.to_le_bytes());
+        }
+        out.extend_from_slice(&self.status.to_le_bytes());
+        let cause = self.cause.map_or(0, |cause| cause as u8 + 1);
+        out.extend_from_slice(&[self.attempts, self.version as u8, cause, u8::from(self.query.is_some())]);
+        match self.client {
+            IpAddr::V4(addr) => {
+                out.push(4);
+                out.extend_from_slice(&addr.octets());
+            }
+            IpAddr::V6(addr) => {
+                out.push(6);
+                out.extend_from_slice(&addr.octets());
+            }
+        }
+        for name in [self.listener, self.route, self.upstream, self.endpoint] {
+            text(out, name.as_bytes(), name.floor_char_boundary(NAME_BYTES_MAX));
+        }
+        text(out, self.method, NAME_BYTES_MAX);
+        text(out, self.host, NAME_BYTES_MAX);
+        text(out, self.path, PATH_BYTES_MAX);
+        text(out, self.query.unwrap_or_default(), QUERY_BYTES_MAX);
+        text(out, self.user_agent, USER_AGENT_BYTES_MAX);
+        text(out, self.referer, REFERER_BYTES_MAX);
+    }
+
+    fn bytes_at_most(&self) -> usize {
+        let names = self.listener.len() + self.route.len() + self.upstream.len() + self.endpoint.len();
+        let texts = self.method.len() + self.host.len() + self.path.len() + self.query.map_or(0, <[u8]>::len);
+        (FIXED_BYTES_MAX + names + texts + self.user_agent.len() + self.referer.len()).min(RECORD_BYTES_MAX)
+    }
+
+    /// Reads what [`Record::encode`] wrote.
+    pub fn decode(bytes: &'a [u8]) -> Result<Record<'a>, RecordError> {
+        let mut reader = Reader(bytes);
+        let [time_unix_ns, id_high, id_low, bytes_in, bytes_out] = reader.numbers(u64::from_le_bytes)?;
+        let phases_us = reader.numbers(u32::from_le_bytes)?;
+        let [total_us] = reader.numbers(u32::from_le_bytes)?;
+        let [status] = reader.numbers(u16::from_le_bytes)?;
+        let [attempts, version, cause, has_query, family] = reader.array()?;
+        let client = match family {
+            4 => IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?)),
+            6 => IpAddr::V6(Ipv6Addr::from(reader.array::<16>()?)),
+            _ => return Err(RecordError::Invalid),
+        };
+        let cause = match cause.checked_sub(1) {
+            None => None,
+            Some(place) => Some(*Cause::ALL.get(usize::from(place)).ok_or(RecordError::Invalid)?),
+        };
+        let record = Record {
+            time_unix_ns,
+            request_id: (id_high, id_low),
+            client,
+            listener: reader.name()?,
+            route: reader.name()?,
+            upstream: reader.name()?,
+            endpoint: reader.name()?,
+            method: reader.text()?,
+            host: reader.text()?,
+            path: reader.text()?,
+            query: Some(reader.text()?).filter(|_| has_query != 0),
+            version: version_of(version)?,
+            status,
+            cause,
+            attempts,
+            bytes_in,
+            bytes_out,
+            user_agent: reader.text()?,
+            referer: reader.text()?,
+            phases_us,
+            total_us,
+        };
+        if reader.0.is_empty() { Ok(record) } else { Err(RecordError::Excess) }
+    }
+}
+
+fn version_of(place: u8) -> Result<Version, RecordError> {
+    let all = [Version::Http10, Version::Http11, Version::Http2, Version::Http3];
+    all.into_iter().find(|&version| version as u8 == place).ok_or(RecordError::Invalid)
+}
+
+fn text(out: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+    let text = &text[..text.len().min(bytes_max)];
+    // All bounds are far below 64 KiB.
+    let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    out.extend_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(text);
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(RecordError::Truncated)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(RecordError::Truncated)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn numbers<T: Default + Copy, const WIDTH: usize, const N: usize>(
+        &mut self,
+        read: impl Fn([u8; WIDTH]) -> T,
+    ) -> Result<[T; N], RecordError> {
+        let mut numbers = [T::default(); N];
+        for number in &mut numbers {
+            *number = read(self.array()?);
+        }
+        Ok(numbers)
+    }
+
+    fn text(&mut self) -> Result<&'a [u8], RecordError> {
+        let len = u16::from_le_bytes(self.array()?);
+        self.take(usize::from(len))
+    }
+
+    fn name(&mut self) -> Result<&'a str, RecordError> {
+        std::str::from_utf8(self.text()?).map_err(|_| RecordError::Invalid)
+    }
+}

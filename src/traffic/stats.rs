@@ -1,0 +1,187 @@
+//! What is counted: per route, per worker, per cause.
+//!
+//! Every counter has one writer, its worker; the control plane reads all shards and adds them up.
+
+use crate::{Cause, Phase, Phases};
+use base::ids::WorkerId;
+use base::stat::{Counter, Histogram};
+use std::sync::OnceLock;
+
+/// Statistics of one route. They belong to the route's name and survive new generations.
+#[derive(Debug)]
+pub struct RouteStats {
+    /// By [`WorkerId`]. A shard is made with its worker's first request: 25 KiB that most routes of a large configuration
+    /// never need.
+    shards: Box<[OnceLock<Box<RouteShard>>]>,
+}
+
+/// One worker's part.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct RouteShard {
+    /// By status class: 1xx to 5xx, and 0 for exchanges that ended without a response.
+    classes: [Counter; 6],
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub total: Histogram,
+    /// By [`Phase`]; only phases that took time are recorded.
+    phases: [Histogram; Phase::ALL.len()],
+}
+
+impl RouteStats {
+    /// Empty statistics for `workers` workers.
+    pub fn new(workers: usize) -> Self {
+        RouteStats { shards: (0..workers).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The part that `worker` writes. Panics when there is no such worker.
+    pub fn shard(&self, worker: WorkerId) -> &RouteShard {
+        self.shards[worker.index()].get_or_init(Box::default)
+    }
+
+    /// The parts that have been written, for reading.
+    pub fn shards(&self) -> impl Iterator<Item = &RouteShard> {
+        self.shards.iter().filter_map(|shard| shard.get().map(Box::as_ref))
+    }
+}
+
+impl RouteShard {
+    /// Counts a finished exchange. `status` is 0 when no response was sent; bytes are those of bodies and heads as they
+    /// went over the downstream connection. The owning worker only.
+    pub fn record(&self, status: u16, phases: &Phases, bytes_in: u64, bytes_out: u64) {
+        self.classes[class_of(status)].add(1);
+        self.bytes_in.add(bytes_in);
+        self.bytes_out.add(bytes_out);
+        self.total.record(phases.total());
+        for (histogram, spent) in self.phases.iter().zip(phases.durations()) {
+            if !spent.is_zero() {
+                histogram.record(spent);
+            }
+        }
+    }
+
+    /// Exchanges whose status begins with the digit `class`; 0: those without a response.
+    pub fn requests(&self, class: usize) -> u64 {
+        self.classes.get(class).map_or(0, Counter::get)
+    }
+
+    /// Durations of `phase`.
+    pub fn phase(&self, phase: Phase) -> &Histogram {
+        &self.phases[phase as usize]
+    }
+}
+
+fn class_of(status: u16) -> usize {
+    match status {
+        100..=599 => usize::from(status / 100),
+        _ => 0,
+    }
+}
+
+/// Counters and gauges of one worker, shared with the control plane.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerStats {
+    pub connections_accepted: Counter,
+    pub connections_closed: Counter,
+    /// Gauge: open downstream connections.
+    pub connections_active: Counter,
+    /// Accepted and closed at once because of a limit.
+    pub connections_refused: Counter,
+    /// Times that accepting paused because descriptors or connections ran out.
+    pub accept_pauses: Counter,
+    pub requests: Counter,
+    pub retries: Counter,
+    /// Retries that the budget refused.
+    pub retries_refused: Counter,
+    /// Attempts that found an idle upstream connection.
+    pub pool_hits: Counter,
+    /// Attempts that had to connect.
+    pub pool_misses: Counter,
+    /// Idle upstream connections that were found closed or with unexpected bytes.
+    pub pool_stale: Counter,
+    /// Gauge: idle upstream connections.
+    pub pool_idle: Counter,
+    /// Responses that bytes followed which belong to none.
+    pub upstream_excess: Counter,
+    /// Header fields that were not forwarded because of their names.
+    pub fields_dropped: Counter,
+    /// Forwarding fields of trusted proxies that could not be believed.
+    pub forwarded_refused: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    /// Access-log records that did not fit into the ring.
+    pub log_dropped: Counter,
+    /// Broken invariants that were survived.
+    pub invariants_broken: Counter,
+    /// Gauge: operations that the kernel has not completed.
+    pub live_ops: Counter,
+    /// Gauge: buffers that are lent out.
+    pub leases_out: Counter,
+    /// Gauge: open sockets.
+    pub sockets: Counter,
+    /// Gauge: tasks.
+    pub tasks: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Gauge: nanoseconds that the longest turn took.
+    pub turn_longest_nanos: Counter,
+    /// Gauge: generation of the snapshot in use.
+    pub generation: Counter,
+    causes: Causes,
+}
+
+#[derive(Debug)]
+struct Causes([Counter; Cause::ALL.len()]);
+
+impl Default for Causes {
+    fn default() -> Self {
+        Causes(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl WorkerStats {
+    /// Counts an exchange or a connection that ended for `cause`.
+    pub fn count(&self, cause: Cause) {
+        self.causes.0[cause as usize].add(1);
+    }
+
+    /// How often `cause` was counted.
+    pub fn cause(&self, cause: Cause) -> u64 {
+        self.causes.0[cause as usize].get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::Instant;
+    use base::stat::Totals;
+    use std::time::Duration;
+
+    #[test]
+    fn shards_exist_only_for_workers_that_served() {
+        let stats = RouteStats::new(4);
+        let mut phases = Phases::new(Instant::ZERO);
+        phases.mark(Phase::Wait, Instant::ZERO + Duration::from_millis(3));
+        stats.shard(WorkerId(2)).record(200, &phases, 10, 20);
+        stats.shard(WorkerId(2)).record(0, &phases, 1, 0);
+        assert_eq!(stats.shards().count(), 1);
+        let shard = stats.shard(WorkerId(2));
+        assert_eq!((shard.requests(2), shard.requests(0), shard.requests(5)), (1, 1, 0));
+        assert_eq!((shard.bytes_in.get(), shard.bytes_out.get()), (11, 20));
+        let mut waits = Totals::default();
+        shard.phase(Phase::Wait).merge_into(&mut waits);
+        assert_eq!((waits.count(), waits.sum()), (2, Duration::from_millis(6)));
+        let mut heads = Totals::default();
+        shard.phase(Phase::Head).merge_into(&mut heads);
+        assert_eq!(heads.count(), 0, "a phase that took no time did not happen");
+    }
+
+    #[test]
+    fn every_cause_has_a_counter() {
+        let stats = WorkerStats::default();
+        Cause::ALL.iter().for_each(|&cause| stats.count(cause));
+        assert!(Cause::ALL.iter().all(|&cause| stats.cause(cause) == 1));
+    }
+}
