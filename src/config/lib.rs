@@ -1,1 +1,37 @@
+//! What operators write, and what is wrong with it: text → tree → typed model → checked configuration.
+//!
+//! ```text
+//! KDL  ─┐                     ┌─ decode ─▶ Config ─ validate ─▶ Loaded
+//!       ├─ read ─▶ document ──┤                         │
+//! JSON ─┘   │ (grammar)       └─ provenance             └─▶ Problems: all of them, in the order of the text
+//!           └─▶ include, (env), (file)
+//! ```
+//!
+//! The command line and the control plane call [`load`], [`parse`] and [`from_args`]. Nothing here opens a socket,
+//! resolves a name or writes a file; what is accepted here can be compiled.
 #![forbid(unsafe_code)]
+
+mod decode;
+mod document;
+mod environment;
+mod grammar;
+mod literal;
+mod load;
+pub mod model;
+mod problem;
+mod provenance;
+mod read;
+mod schema;
+mod serialize;
+mod source;
+mod validate;
+
+pub use environment::{Environment, Sealed, System};
+pub use literal::{Address, Bound, ByteRate, Bytes, Cidr, NoAddress, Percent, Rate};
+pub use load::{Loaded, from_args, load, load_from, parse};
+pub use model::Config;
+pub use problem::{Code, Place, Problem, Problems, Severity};
+pub use read::Format;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Entry points.
+
+use super::{Decoder, Scope};
+use crate::document::Object;
+use crate::literal::Bytes;
+use crate::model::{Listener, ListenerLimits, ListenerTimeouts};
+use crate::problem::Code;
+use std::time::Duration;
+
+impl Decoder<'_> {
+    pub(super) fn listener(&mut self, scope: &Scope<'_>) -> Listener {
+        if !scope.has("bind") {
+            self.missing(scope, "the listener has no address", "add bind \"0.0.0.0:8080\"");
+        }
+        let nothing = Object { span: scope.object.span, members: Vec::new() };
+        let or_nothing = |key| scope.member(key).unwrap_or_else(|| Scope::new(&nothing, String::new()));
+        Listener {
+            name: self.name(scope, "listener"),
+            binds: self.literals(scope, "bind"),
+            trusted_proxies: self.literals(scope, "trusted-proxies"),
+            unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
+            timeouts: self.listener_timeouts(&or_nothing("timeouts")),
+            limits: self.listener_limits(&or_nothing("limits")),
+            origin: self.origin(scope),
+        }
+    }
+
+    /// The name in the first argument of a listener or an upstream.
+    pub(super) fn name(&mut self, scope: &Scope<'_>, of: &str) -> String {
+        let Some(scalar) = scope.scalar("name") else {
+            self.missing(scope, &format!("the {of} has no name"), &format!("write {of} \"name\" {{ … }}"));
+            return String::new();
+        };
+        let name = self.as_text("name", scalar).unwrap_or_default();
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        if scalar.is_text() && (!plain || name.is_empty() || name.len() > NAME_BYTES_MAX) {
+            let expected = "a name of letters, digits, \"-\", \"_\" and \".\", at most 128 long";
+            self.wrong("name", scalar, expected);
+        }
+        name
+    }
+
+    /// A duration that may not be zero.
+    pub(super) fn positive(&mut self, scope: &Scope<'_>, key: &str, default: Duration) -> Duration {
+        let value = self.literal_or(scope, key, default);
+        if value.is_zero()
+            && let Some(scalar) = scope.scalar(key)
+        {
+            self.error(Code::Value, scalar.span, format!("\"{key}\" cannot be zero"), None);
+        }
+        value
+    }
+
+    fn listener_timeouts(&mut self, scope: &Scope<'_>) -> ListenerTimeouts {
+        let default = ListenerTimeouts::default();
+        ListenerTimeouts {
+            header: self.positive(scope, "header", default.header),
+            keep_alive: self.positive(scope, "keep-alive", default.keep_alive),
+            body_idle: self.positive(scope, "body-idle", default.body_idle),
+            body_rate: self.literal_or(scope, "body-rate", default.body_rate),
+            send_idle: self.positive(scope, "send-idle", default.send_idle),
+            send_rate: self.literal_or(scope, "send-rate", default.send_rate),
+            tunnel_idle: self.positive(scope, "tunnel-idle", default.tunnel_idle),
+        }
+    }
+
+    fn listener_limits(&mut self, scope: &Scope<'_>) -> ListenerLimits {
+        let default = ListenerLimits::default();
+        ListenerLimits {
+            connections: self.number(scope, "connections", 1..=10_000_000, default.connections),
+            requests_per_connection: self.number(
+                scope,
+                "requests-per-connection",
+                1..=u32::MAX,
+                default.requests_per_connection,
+            ),
+            header: self.size(scope, "header", Bytes(1 << 10), Bytes(1 << 20), default.header),
+            header_line: self.size(scope, "header-line", Bytes(256), Bytes(1 << 20), default.header_line),
+            header_fields: self.number(scope, "header-fields", 8..=1000, default.header_fields),
+            uri: self.size(scope, "uri", Bytes(64), Bytes(1 << 20), default.uri),
+            body: self.literal_or(scope, "body", default.body),
+        }
+    }
+
+    /// A size in a range.
+    pub(super) fn size(
+        &mut self,
+        scope: &Scope<'_>,
+        key: &str,
+        least: Bytes,
+        most: Bytes,
+        default: Bytes,
+    ) -> Bytes {
+        let size = self.literal_or(scope, key, default);
+        if !(least..=most).contains(&size)
+            && let Some(scalar) = scope.scalar(key)
+        {
+            let hint = format!("expected a size from {least} to {most}");
+            self.error(Code::Value, scalar.span, format!("\"{key}\" cannot be {size}"), Some(hint));
+        }
+        size
+    }
+}
+
+/// Names travel in metrics and log lines.
+const NAME_BYTES_MAX: usize = 128;

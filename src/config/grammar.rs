@@ -1,0 +1,313 @@
+//! Which words stand where, in both encodings.
+//!
+//! One table per node. KDL names a child by `word` and repeats it; JSON has one member `member`, a list where the child
+//! may repeat. Arguments and properties of a KDL node are members of its JSON object.
+
+/// What may stand in a node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Names of the leading arguments, which may be left out from the back.
+    pub(crate) args: &'static [&'static str],
+    /// Name of the list that takes all arguments, instead of `args`.
+    pub(crate) rest: Option<&'static str>,
+    pub(crate) props: &'static [&'static str],
+    pub(crate) children: &'static [Child],
+    /// Words that a later version understands here.
+    pub(crate) later: &'static [&'static str],
+}
+
+/// A child node.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) word: &'static str,
+    pub(crate) member: &'static str,
+    pub(crate) kind: Kind,
+}
+
+/// What a child node becomes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    /// One argument; stands once.
+    Value,
+    /// Any number of arguments; may repeat.
+    Values,
+    /// No argument or a boolean; stands once.
+    Flag,
+    /// An object; stands once.
+    One(&'static Node),
+    /// An object; may repeat.
+    Many(&'static Node),
+}
+
+impl Node {
+    pub(crate) fn child(&self, word: &str) -> Option<&'static Child> {
+        self.children.iter().find(|child| child.word == word)
+    }
+
+    pub(crate) fn member(&self, member: &str) -> Option<&'static Child> {
+        self.children.iter().find(|child| child.member == member)
+    }
+
+    pub(crate) fn prop(&self, name: &str) -> Option<&'static str> {
+        self.props.iter().copied().find(|prop| *prop == name)
+    }
+
+    pub(crate) fn arg(&self, name: &str) -> Option<&'static str> {
+        self.args.iter().copied().find(|arg| *arg == name)
+    }
+
+    /// Whether a later version understands the word here.
+    pub(crate) fn is_later(&self, word: &str) -> bool {
+        self.later.contains(&word)
+    }
+}
+
+const fn value(word: &'static str) -> Child {
+    Child { word, member: word, kind: Kind::Value }
+}
+
+const fn values(word: &'static str) -> Child {
+    Child { word, member: word, kind: Kind::Values }
+}
+
+const fn flag(word: &'static str) -> Child {
+    Child { word, member: word, kind: Kind::Flag }
+}
+
+const fn one(word: &'static str, node: &'static Node) -> Child {
+    Child { word, member: word, kind: Kind::One(node) }
+}
+
+const fn many(word: &'static str, member: &'static str, node: &'static Node) -> Child {
+    Child { word, member, kind: Kind::Many(node) }
+}
+
+const EMPTY: Node = Node { args: &[], rest: None, props: &[], children: &[], later: &[] };
+
+/// The file itself.
+pub(crate) static ROOT: Node = Node {
+    children: &[
+        value("workers"),
+        value("io"),
+        one("admin", &ADMIN),
+        one("access-log", &ACCESS_LOG),
+        many("listener", "listeners", &LISTENER),
+        many("upstream", "upstreams", &UPSTREAM),
+        many("site", "sites", &SITE),
+    ],
+    later: &[
+        "tcp",
+        "udp",
+        "jwt",
+        "keys",
+        "limit",
+        "cache",
+        "store",
+        "oidc",
+        "acme",
+        "discovery",
+        "consumer",
+        "tracing",
+    ],
+    ..EMPTY
+};
+
+static ADMIN: Node = Node { children: &[values("bind")], later: &["tls", "token", "tokens"], ..EMPTY };
+
+static ACCESS_LOG: Node = Node {
+    args: &["to"],
+    children: &[value("file"), flag("stdout"), flag("off"), value("format")],
+    later: &["syslog", "sample", "fields"],
+    ..EMPTY
+};
+
+static LISTENER: Node = Node {
+    args: &["name"],
+    children: &[
+        values("bind"),
+        values("trusted-proxies"),
+        flag("unsafe-underscore-fields"),
+        one("timeouts", &LISTENER_TIMEOUTS),
+        one("limits", &LISTENER_LIMITS),
+    ],
+    later: &["proxy-protocol", "tls", "http2", "http3", "headers", "limit"],
+    ..EMPTY
+};
+
+static LISTENER_TIMEOUTS: Node = Node {
+    children: &[
+        value("header"),
+        value("keep-alive"),
+        value("body-idle"),
+        value("body-rate"),
+        value("send-idle"),
+        value("send-rate"),
+        value("tunnel-idle"),
+    ],
+    later: &["handshake"],
+    ..EMPTY
+};
+
+static LISTENER_LIMITS: Node = Node {
+    children: &[
+        value("connections"),
+        value("requests-per-connection"),
+        value("header"),
+        value("header-line"),
+        value("header-fields"),
+        value("uri"),
+        value("body"),
+    ],
+    later: &["connections-per-client", "streams"],
+    ..EMPTY
+};
+
+static UPSTREAM: Node = Node {
+    args: &["name"],
+    children: &[
+        many("endpoint", "endpoints", &ENDPOINT),
+        value("balance"),
+        value("hash-key"),
+        one("health", &HEALTH),
+        value("protocol"),
+        one("timeouts", &UPSTREAM_TIMEOUTS),
+        one("limits", &UPSTREAM_LIMITS),
+    ],
+    later: &["outlier", "slow-start", "tls", "send-proxy", "sticky", "locality", "dns", "discovery"],
+    ..EMPTY
+};
+
+static ENDPOINT: Node =
+    Node { args: &["address"], props: &["weight", "tier"], later: &["locality", "zone"], ..EMPTY };
+
+static HEALTH: Node =
+    Node { children: &[one("http", &HTTP_CHECK), one("tcp", &TCP_CHECK)], later: &["grpc"], ..EMPTY };
+
+static HTTP_CHECK: Node =
+    Node { args: &["path"], props: &["every", "timeout", "rise", "fall", "expect", "host"], ..EMPTY };
+
+static TCP_CHECK: Node = Node { props: &["every", "timeout", "rise", "fall"], ..EMPTY };
+
+static UPSTREAM_TIMEOUTS: Node = Node {
+    children: &[value("connect"), value("response-header"), value("idle"), value("keep-alive")],
+    later: &["handshake"],
+    ..EMPTY
+};
+
+static UPSTREAM_LIMITS: Node = Node {
+    children: &[
+        value("connections"),
+        value("requests"),
+        value("queue"),
+        value("queue-timeout"),
+        value("idle-connections"),
+    ],
+    ..EMPTY
+};
+
+static SITE: Node = Node {
+    rest: Some("names"),
+    children: &[
+        values("listeners"),
+        one("timeouts", &SITE_TIMEOUTS),
+        one("limits", &BODY_LIMIT),
+        one("headers", &HEADERS),
+        many("route", "routes", &ROUTE),
+    ],
+    later: POLICIES,
+    ..EMPTY
+};
+
+static SITE_TIMEOUTS: Node = Node { children: &[value("total"), value("per-try")], ..EMPTY };
+
+static BODY_LIMIT: Node = Node { children: &[value("body")], ..EMPTY };
+
+/// Child nodes of a site or a route that only a later version enforces. They must never pass unnoticed: whoever wrote
+/// them believes that they guard something.
+const POLICIES: &[&str] = &[
+    "authenticate",
+    "authorize",
+    "jwt",
+    "keys",
+    "basic",
+    "forward-auth",
+    "mtls",
+    "hmac",
+    "oidc",
+    "limit",
+    "quota",
+    "cors",
+    "cache",
+    "compress",
+    "decompress",
+    "validate",
+    "transform",
+    "mirror",
+    "fault",
+    "tls",
+    "acme",
+    "grpc",
+    "buffer",
+    "sticky",
+    "hedge",
+    "websocket",
+];
+
+static ROUTE: Node = Node {
+    args: &["prefix"],
+    props: &["exact", "regex", "upstream", "priority"],
+    children: &[
+        values("methods"),
+        one("match", &MATCH),
+        one("split", &SPLIT),
+        one("respond", &RESPOND),
+        one("redirect", &REDIRECT),
+        one("timeouts", &ROUTE_TIMEOUTS),
+        one("limits", &BODY_LIMIT),
+        one("retry", &RETRY),
+        one("rewrite", &REWRITE),
+        one("headers", &HEADERS),
+    ],
+    later: POLICIES,
+    ..EMPTY
+};
+
+static MATCH: Node = Node {
+    children: &[
+        many("header", "headers", &NAME_MATCH),
+        many("query", "query", &NAME_MATCH),
+        many("cookie", "cookies", &NAME_MATCH),
+        values("source"),
+    ],
+    later: &["sni", "claim", "body", "grpc"],
+    ..EMPTY
+};
+
+static NAME_MATCH: Node = Node { args: &["name", "value"], later: &["regex", "prefix"], ..EMPTY };
+
+static SPLIT: Node = Node { children: &[many("upstream", "upstreams", &SHARE)], ..EMPTY };
+
+static SHARE: Node = Node { args: &["name", "weight"], ..EMPTY };
+
+static RESPOND: Node =
+    Node { args: &["status"], props: &["body"], children: &[many("header", "headers", &PAIR)], ..EMPTY };
+
+static REDIRECT: Node = Node { args: &["status"], props: &["to"], ..EMPTY };
+
+static ROUTE_TIMEOUTS: Node =
+    Node { children: &[value("total"), value("per-try"), value("response-header")], ..EMPTY };
+
+static RETRY: Node = Node { props: &["attempts", "on", "budget", "budget-floor", "replay"], ..EMPTY };
+
+static REWRITE: Node = Node {
+    children: &[value("strip-prefix"), value("prefix"), value("path"), value("host")],
+    later: &["regex", "query"],
+    ..EMPTY
+};
+
+static HEADERS: Node = Node { children: &[one("request", &EDITS), one("response", &EDITS)], ..EMPTY };
+
+static EDITS: Node =
+    Node { children: &[many("set", "set", &PAIR), many("add", "add", &PAIR), values("remove")], ..EMPTY };
+
+static PAIR: Node = Node { args: &["name", "value"], ..EMPTY };

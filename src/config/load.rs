@@ -1,0 +1,127 @@
+//! The doors: a file, a text or a command line in, a checked configuration or all of its problems out.
+
+use crate::decode::Decoder;
+use crate::document::Object;
+use crate::environment::{Environment, System};
+use crate::literal::Address;
+use crate::model::{
+    AccessLog, Action, Admin, Balance, Config, Endpoint, HashKey, Headers, Io, Listener, ListenerLimits,
+    ListenerTimeouts, Matcher, Origin, Predicates, Protocol, Route, RouteLimits, RouteTimeouts, Site,
+    SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
+};
+use crate::problem::{Problem, Problems, Severity};
+use crate::provenance::Provenance;
+use crate::read::{Format, Reader, in_order};
+use crate::validate::validate;
+use std::path::Path;
+
+/// A configuration that can be put into force.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// In the order of the text.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads a file and what it includes. Reads files and environment variables, and does nothing else.
+pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_from(path, &System)
+}
+
+/// Loads a file out of the given environment.
+pub fn load_from(path: &Path, environment: &dyn Environment) -> Result<Loaded, Problems> {
+    let mut reader = Reader::new(environment);
+    let mut tree = Object::default();
+    reader.file(path, &mut tree);
+    finish(reader, &tree)
+}
+
+/// Loads a text; `name` is what problems call it, and where its relative paths start.
+pub fn parse(
+    source: &str,
+    name: &str,
+    format: Format,
+    environment: &dyn Environment,
+) -> Result<Loaded, Problems> {
+    let mut reader = Reader::new(environment);
+    let mut tree = Object::default();
+    reader.text(source.to_owned(), Path::new(name), format, &mut tree);
+    finish(reader, &tree)
+}
+
+fn finish(reader: Reader<'_>, tree: &Object) -> Result<Loaded, Problems> {
+    let Reader { sources, mut problems, is_torn, .. } = reader;
+    // A text that could not be read at all would only make everything else look missing.
+    if is_torn {
+        return Err(Problems(in_order(problems)));
+    }
+    let provenance = Provenance::of(tree, sources);
+    let config = Decoder::new(&provenance, &mut problems).config(tree);
+    let is_whole = problems.iter().all(|problem| problem.severity == Severity::Warning);
+    problems.extend(validate(&config, is_whole));
+    let problems = in_order(problems);
+    if problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return Err(Problems(problems));
+    }
+    Ok(Loaded { config, warnings: problems })
+}
+
+/// The configuration of `ringway run --listen A --upstream B`: one listener, one upstream, everything forwarded.
+pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
+    let origin = Origin::command_line();
+    let endpoints = upstreams.iter().map(|address| Endpoint {
+        address: address.clone(),
+        weight: 1,
+        tier: Tier::Primary,
+        origin: origin.clone(),
+    });
+    let route = Route {
+        matcher: Matcher::Prefix("/".into()),
+        priority: 0,
+        methods: Vec::new(),
+        predicates: Predicates::default(),
+        action: Action::Upstream("upstream".into()),
+        timeouts: RouteTimeouts::default(),
+        limits: RouteLimits::default(),
+        retry: None,
+        rewrite: None,
+        headers: Headers::default(),
+        origin: origin.clone(),
+    };
+    Config {
+        workers: Workers::Auto,
+        io: Io::Auto,
+        admin: Admin::default(),
+        access_log: AccessLog::default(),
+        listeners: vec![Listener {
+            name: "listen".into(),
+            binds: listen.to_vec(),
+            trusted_proxies: Vec::new(),
+            unsafe_underscore_fields: false,
+            timeouts: ListenerTimeouts::default(),
+            limits: ListenerLimits::default(),
+            origin: origin.clone(),
+        }],
+        upstreams: vec![Upstream {
+            name: "upstream".into(),
+            endpoints: endpoints.collect(),
+            balance: Balance::default(),
+            hash_key: HashKey::default(),
+            health: None,
+            protocol: Protocol::Http1,
+            timeouts: UpstreamTimeouts::default(),
+            limits: UpstreamLimits::default(),
+            origin: origin.clone(),
+        }],
+        sites: vec![Site {
+            names: vec![SiteName::Any],
+            listeners: Vec::new(),
+            timeouts: SiteTimeouts::default(),
+            limits: SiteLimits::default(),
+            headers: Headers::default(),
+            routes: vec![route],
+            origin,
+        }],
+        provenance: Provenance::default(),
+    }
+}

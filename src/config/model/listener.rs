@@ -1,0 +1,105 @@
+//! Entry points: where we listen and what a client may cost there.
+
+use super::Origin;
+use crate::literal::{Address, Bound, ByteRate, Bytes, Cidr, DurationText, duration};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::time::Duration;
+
+/// An entry point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Listener {
+    /// Unique; sites refer to it.
+    pub name: String,
+    /// Addresses; at least one.
+    #[serde(rename = "bind")]
+    pub binds: Vec<Address>,
+    /// Peers whose `X-Forwarded-*` and `Forwarded` fields are believed. Default: nobody.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub trusted_proxies: Vec<Cidr>,
+    /// Forward request fields whose names contain `_` instead of dropping them. Default: drop them.
+    pub unsafe_underscore_fields: bool,
+    pub timeouts: ListenerTimeouts,
+    pub limits: ListenerLimits,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// How long a client may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListenerTimeouts {
+    /// A complete request head, from the accept or from its first byte. Default 10 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub header: Duration,
+    /// Between two requests on one connection. Default 75 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub keep_alive: Duration,
+    /// Between two reads of a request body. Default 30 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub body_idle: Duration,
+    /// Slowest request body, measured over 10 s. Default 1 KiB/s.
+    pub body_rate: Bound<ByteRate>,
+    /// Without any progress of a response that the client should read. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub send_idle: Duration,
+    /// Slowest reader of a response, measured over 30 s. Default 1 KiB/s.
+    pub send_rate: Bound<ByteRate>,
+    /// An upgraded connection without a byte in either direction. Default 10 min.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub tunnel_idle: Duration,
+}
+
+impl Default for ListenerTimeouts {
+    fn default() -> Self {
+        ListenerTimeouts {
+            header: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            body_idle: Duration::from_secs(30),
+            body_rate: Bound::At(ByteRate(1024)),
+            send_idle: Duration::from_secs(60),
+            send_rate: Bound::At(ByteRate(1024)),
+            tunnel_idle: Duration::from_secs(600),
+        }
+    }
+}
+
+/// How much a client may ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListenerLimits {
+    /// Open connections over all workers; accepting pauses there. Default 65,536.
+    pub connections: u32,
+    /// Requests on one connection before it is closed. Default 10,000.
+    pub requests_per_connection: u32,
+    /// Request line and all fields together. Default 32 KiB.
+    pub header: Bytes,
+    /// One field line. Default 16 KiB.
+    pub header_line: Bytes,
+    /// Fields of one request. Default 100.
+    pub header_fields: u16,
+    /// Request target. Default 8 KiB.
+    pub uri: Bytes,
+    /// Request body; site and route may say otherwise. Default: unlimited.
+    pub body: Bound<Bytes>,
+}
+
+impl Default for ListenerLimits {
+    fn default() -> Self {
+        ListenerLimits {
+            connections: 65_536,
+            requests_per_connection: 10_000,
+            header: Bytes(32 << 10),
+            header_line: Bytes(16 << 10),
+            header_fields: 100,
+            uri: Bytes(8 << 10),
+            body: Bound::Off,
+        }
+    }
+}

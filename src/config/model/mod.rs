@@ -1,0 +1,68 @@
+//! What operators write, typed: the model behind both encodings.
+//!
+//! Plain data. Every value that has a default carries it already; an `Option` means that leaving it out has a meaning
+//! of its own. Nothing here has been checked against the rest of the file: `validate` does that, and only [`crate::load`]
+//! and [`crate::parse`] hand out a [`Config`], after it did. The control plane compiles it; the data plane never sees it.
+
+mod admin;
+mod listener;
+mod origin;
+mod route;
+mod site;
+mod upstream;
+
+pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
+pub use listener::{Listener, ListenerLimits, ListenerTimeouts};
+pub use origin::Origin;
+pub use route::{
+    Action, HeaderEdits, HeaderPair, Headers, Matcher, NameMatch, Predicates, Redirect, Respond, Retry,
+    RetryOn, Rewrite, Route, RouteLimits, RouteTimeouts, Share, Split,
+};
+pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
+pub use upstream::{
+    Balance, Endpoint, HashKey, Health, HttpCheck, Protocol, StatusRange, StatusSet, TcpCheck, Tier,
+    Upstream, UpstreamLimits, UpstreamTimeouts,
+};
+
+use crate::provenance::Provenance;
+
+/// One complete configuration.
+///
+/// Serialising it gives the JSON encoding. Strings that came from `(env)` or `(file)` are written as the reference that
+/// they came from, never as their value.
+#[derive(Clone)]
+pub struct Config {
+    /// Worker threads. Default: one per usable CPU.
+    pub workers: Workers,
+    /// Which driver the workers use. Default: io_uring where the kernel allows it, else epoll.
+    pub io: Io,
+    /// Where the admin API listens. Default: nowhere.
+    pub admin: Admin,
+    /// Where finished exchanges are written. Default: off.
+    pub access_log: AccessLog,
+    /// Entry points; at least one.
+    pub listeners: Vec<Listener>,
+    /// Balanced groups of endpoints.
+    pub upstreams: Vec<Upstream>,
+    /// Virtual hosts; at least one.
+    pub sites: Vec<Site>,
+    /// Where each value stands in the text, and which strings are references.
+    pub(crate) provenance: Provenance,
+}
+
+impl Config {
+    /// The upstream of that name.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.name == name)
+    }
+
+    /// The listener of that name.
+    pub fn listener(&self, name: &str) -> Option<&Listener> {
+        self.listeners.iter().find(|listener| listener.name == name)
+    }
+
+    /// The sites that a listener serves, in the order of the text.
+    pub fn sites_of<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = &'a Site> {
+        self.sites.iter().filter(|site| site.serves(&listener.name))
+    }
+}

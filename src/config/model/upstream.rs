@@ -1,0 +1,279 @@
+//! Balanced groups of endpoints, how they are chosen and how their health is known.
+
+use super::Origin;
+use crate::literal::{Address, Bound, DurationText, duration, words};
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use std::fmt;
+use std::time::Duration;
+
+/// A balanced group of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Upstream {
+    /// Unique; routes refer to it.
+    pub name: String,
+    /// At least one.
+    pub endpoints: Vec<Endpoint>,
+    /// Default: [`Balance::P2cEwma`].
+    pub balance: Balance,
+    /// What ring-hash and maglev hash. Default: the client's address.
+    pub hash_key: HashKey,
+    /// Active checks; `None` leaves health to what traffic shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+    /// What the endpoints speak. Default: HTTP/1.1.
+    pub protocol: Protocol,
+    pub timeouts: UpstreamTimeouts,
+    pub limits: UpstreamLimits,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Endpoint {
+    pub address: Address,
+    /// Share of the traffic relative to the others, 1 to 1000. Default 1.
+    pub weight: u16,
+    /// Default: primary.
+    pub tier: Tier,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+words! {
+    /// When an endpoint is used.
+    pub enum Tier {
+        /// Always.
+        Primary = "primary",
+        /// Only while no primary endpoint can serve.
+        Backup = "backup",
+    }
+    default Primary;
+}
+
+words! {
+    /// How an endpoint is chosen.
+    pub enum Balance {
+        /// In turn, by weight, interleaved evenly.
+        RoundRobin = "round-robin",
+        /// At random, by weight.
+        Random = "random",
+        /// The one with the fewest exchanges in flight for its weight.
+        LeastConnections = "least-connections",
+        /// The better of two random ones, by peak latency average times exchanges in flight.
+        P2cEwma = "p2c-ewma",
+        /// By hash on a ring: a change of the endpoints moves few keys.
+        RingHash = "ring-hash",
+        /// By hash in a Maglev table: most even, moves slightly more keys than the ring.
+        Maglev = "maglev",
+    }
+    default P2cEwma;
+}
+
+impl Balance {
+    /// Whether the choice depends on [`HashKey`].
+    pub fn hashes(self) -> bool {
+        matches!(self, Balance::RingHash | Balance::Maglev)
+    }
+}
+
+/// What a hashing balancer hashes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address, after trusted proxies.
+    #[default]
+    ClientIp,
+    /// A request field; requests without it are spread at random.
+    Header(String),
+    /// A cookie; requests without it are spread at random.
+    Cookie(String),
+    /// A query parameter; requests without it are spread at random.
+    Query(String),
+    /// The path without the query.
+    Path,
+}
+
+impl fmt::Display for HashKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HashKey::ClientIp => f.write_str("client.ip"),
+            HashKey::Header(name) => write!(f, "header:{name}"),
+            HashKey::Cookie(name) => write!(f, "cookie:{name}"),
+            HashKey::Query(name) => write!(f, "query:{name}"),
+            HashKey::Path => f.write_str("path"),
+        }
+    }
+}
+
+impl Serialize for HashKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+words! {
+    /// What the endpoints of an upstream speak.
+    pub enum Protocol {
+        /// HTTP/1.1 in clear text.
+        Http1 = "http1",
+    }
+    default Http1;
+    later "h2c", "h2", "auto";
+}
+
+/// How endpoints are checked without traffic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Health {
+    /// A GET that must be answered with an expected status.
+    Http(HttpCheck),
+    /// A TCP connection that must be accepted.
+    Tcp(TcpCheck),
+}
+
+/// An active check by HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct HttpCheck {
+    /// Origin-form target, with an optional query.
+    pub path: String,
+    /// `Host` of the check. Default: the endpoint's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Statuses that mean healthy. Default 200-399.
+    pub expect: StatusSet,
+    #[serde(flatten)]
+    pub schedule: TcpCheck,
+}
+
+/// When endpoints are checked and what a result means; all there is to say about a TCP check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct TcpCheck {
+    /// From one check to the next, plus or minus 20 %. Default 2 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub every: Duration,
+    /// Connecting and the whole answer. Default 1 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub timeout: Duration,
+    /// Successes in a row until a down endpoint is up. Default 2.
+    pub rise: u16,
+    /// Failures in a row until an up endpoint is down. Default 3.
+    pub fall: u16,
+}
+
+impl Default for TcpCheck {
+    fn default() -> Self {
+        TcpCheck { every: Duration::from_secs(2), timeout: Duration::from_secs(1), rise: 2, fall: 3 }
+    }
+}
+
+/// Statuses `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+/// A set of statuses, written `200-399` or `200,204,300-308`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet(pub Vec<StatusRange>);
+
+impl StatusSet {
+    /// Whether the status is one of the set.
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| (range.first..=range.last).contains(&status))
+    }
+}
+
+impl Default for StatusSet {
+    fn default() -> Self {
+        StatusSet(vec![StatusRange { first: 200, last: 399 }])
+    }
+}
+
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}", range.first)?;
+            if range.last != range.first {
+                write!(f, "-{}", range.last)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for StatusSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How long an endpoint may take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamTimeouts {
+    /// Until a connection stands. Default 1 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub connect: Duration,
+    /// From the sent request to the response head; a route may say otherwise. Default 30 s.
+    pub response_header: Bound<Duration>,
+    /// Between two reads of a response body. Default 60 s.
+    pub idle: Bound<Duration>,
+    /// How long an unused connection is kept. Default 55 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub keep_alive: Duration,
+}
+
+impl Default for UpstreamTimeouts {
+    fn default() -> Self {
+        UpstreamTimeouts {
+            connect: Duration::from_secs(1),
+            response_header: Bound::At(Duration::from_secs(30)),
+            idle: Bound::At(Duration::from_secs(60)),
+            keep_alive: Duration::from_secs(55),
+        }
+    }
+}
+
+/// How much may be asked of an upstream at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct UpstreamLimits {
+    /// Open connections to all its endpoints. Default: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
+    /// Requests in flight. Default: unlimited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
+    /// Requests that wait for one of the above. Default: none wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<u32>,
+    /// How long one may wait. Default 1 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub queue_timeout: Duration,
+    /// Unused connections kept per endpoint, over all workers. Default 256.
+    pub idle_connections: u32,
+}
+
+impl Default for UpstreamLimits {
+    fn default() -> Self {
+        UpstreamLimits {
+            connections: None,
+            requests: None,
+            queue: None,
+            queue_timeout: Duration::from_secs(1),
+            idle_connections: 256,
+        }
+    }
+}
