@@ -81,6 +81,10 @@ impl Core {
         self.now.get()
     }
 
+    pub(crate) fn wall_nanos(&self) -> u64 {
+        self.driver.borrow().wall_nanos()
+    }
+
     pub(crate) fn read_clock(&self) {
         self.now.set(self.driver.borrow().now());
     }

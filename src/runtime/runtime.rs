@@ -88,6 +88,11 @@ impl Runtime {
         self.core.now()
     }
 
+    /// The wall clock in nanoseconds since 1970, for logs and `Date`; reads the clock anew.
+    pub fn wall_nanos(&self) -> u64 {
+        self.core.wall_nanos()
+    }
+
     /// Step 3: hands completions to their sockets and wakes tasks, at most `turn_budget` of them.
     pub fn reap(&self) {
         self.core.shared.take(&self.core.local);

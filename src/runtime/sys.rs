@@ -37,6 +37,14 @@ pub(crate) fn clock() -> Instant {
     Instant::from_nanos(at.tv_sec.unsigned_abs() * 1_000_000_000 + at.tv_nsec.unsigned_abs())
 }
 
+/// The wall clock in nanoseconds since 1970.
+pub(crate) fn wall_clock() -> u64 {
+    let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `at` is a valid timespec to write to. The call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &mut at) };
+    at.tv_sec.unsigned_abs() * 1_000_000_000 + at.tv_nsec.unsigned_abs()
+}
+
 /// A socket address as the kernel lays it out.
 #[derive(Clone, Copy)]
 pub(crate) struct SockAddr {

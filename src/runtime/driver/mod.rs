@@ -214,6 +214,13 @@ impl Driver {
         }
     }
 
+    /// The wall clock in nanoseconds since 1970.
+    pub(crate) fn wall_nanos(&self) -> u64 {
+        match self {
+            Driver::Epoll(_) => sys::wall_clock(),
+        }
+    }
+
     /// A new socket for connecting, in the mode that this driver needs.
     pub(crate) fn open(&mut self, family: i32) -> io::Result<RawFd> {
         match self {
