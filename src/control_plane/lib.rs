@@ -1,1 +1,23 @@
+//! The control plane: everything around the traffic that may take its time. Ordinary code on tokio, one thread.
+//!
+//! It compiles the configuration into the snapshot that workers read, hands it to them, checks endpoints, answers the
+//! admin API and writes the access log. It is never asked anything by a worker: the two sides meet in
+//! [`traffic::Snapshot`], in the shared cells that hang on it, in per-worker statistics and in the mailboxes of `base`.
+//!
+//! ```text
+//!   compile/     config::Config → traffic::Snapshot         probes/      active health checks
+//!   admin/       the HTTP API                               telemetry/   metrics, access log
+//!   plane.rs     starts and stops all of them               node.rs      what they share
+//! ```
 #![forbid(unsafe_code)]
+
+mod admin;
+pub mod compile;
+mod node;
+mod plane;
+mod probes;
+mod telemetry;
+
+pub use compile::{Compiled, Problem, compile};
+pub use node::NodeFacts;
+pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};

@@ -18,8 +18,6 @@ mod fields;
 mod host;
 mod line;
 pub mod machine;
-#[cfg(any(test, fuzzing))]
-pub mod properties;
 mod request;
 mod response;
 mod scan;

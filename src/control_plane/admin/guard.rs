@@ -1,0 +1,82 @@
+//! Which requests the admin API looks at: none that a web page made a browser send.
+//!
+//! A browser puts `Origin` on what scripts send across sites, and a page that rebinds its own name to 127.0.0.1 arrives
+//! with that name as `Host`. Both are refused (R147).
+
+use super::problem::Problem;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use base::addr::Addr;
+use std::net::IpAddr;
+
+/// From where the admin API can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// From this machine only: a host name in `Host` can only come from a rebound page.
+    Local,
+    /// From elsewhere, because the configuration says so: names are what other machines know us by.
+    Remote,
+}
+
+impl Reach {
+    /// How widely a listener on `addr` can be reached.
+    pub(crate) fn of(addr: &Addr) -> Reach {
+        match addr {
+            Addr::Ip(addr) if !addr.ip().is_loopback() => Reach::Remote,
+            Addr::Ip(_) | Addr::Unix(_) => Reach::Local,
+        }
+    }
+}
+
+pub(super) async fn admit(State(reach): State<Reach>, request: Request, next: Next) -> Response {
+    if request.headers().contains_key(header::ORIGIN) {
+        return Problem::new(StatusCode::FORBIDDEN, "requests from web pages are not answered")
+            .into_response();
+    }
+    let host = request.headers().get(header::HOST).map_or("", |host| host.to_str().unwrap_or("?"));
+    if reach == Reach::Local && !names_this_machine(host) {
+        let detail = "the Host field names another machine; use an address or localhost";
+        return Problem::new(StatusCode::FORBIDDEN, detail).into_response();
+    }
+    let mut response = next.run(request).await;
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
+}
+
+/// Whether `host` (with or without port) is an address, `localhost`, or absent as from HTTP/1.0 clients.
+fn names_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.is_empty() || name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_and_localhost_name_this_machine() {
+        for host in [
+            "",
+            "localhost",
+            "LOCALHOST:9901",
+            "127.0.0.1",
+            "127.0.0.1:9901",
+            "[::1]",
+            "[::1]:9901",
+            "10.1.2.3",
+        ] {
+            assert!(names_this_machine(host), "{host}");
+        }
+        for host in
+            ["evil.example", "evil.example:9901", "localhost.evil.example", "127.0.0.1.evil.example", "?"]
+        {
+            assert!(!names_this_machine(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The admin API: what monitoring and people ask a running node. JSON out, RFC 9457 problem documents on errors.
+//!
+//! It only reads. It never listens where downstream traffic arrives, and it is bounded like everything else: requests,
+//! connections and their time. Handlers do not wait for anything, so a request costs microseconds of this thread.
+//!
+//! ```text
+//!   server.rs   listeners, connections, their limits       guard.rs    who may ask at all
+//!   ready.rs    /ready /live                               problem.rs  how errors look
+//!   status.rs   /v1/status                                 upstreams.rs  /v1/upstreams
+//! ```
+
+mod guard;
+mod problem;
+mod ready;
+pub(crate) mod server;
+mod status;
+#[cfg(test)]
+mod tests;
+mod upstreams;
+
+pub(crate) use ready::reasons;
+
+use crate::node::Node;
+use crate::telemetry::metrics;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+
+/// All of the API. `reach` says how widely it can be reached, which decides how strict the guard is.
+pub(crate) fn router(node: Arc<Node>, reach: guard::Reach) -> Router {
+    Router::new()
+        .route("/ready", get(ready::ready))
+        .route("/live", get(ready::live))
+        .route("/metrics", get(scrape))
+        .route("/v1/status", get(status::status))
+        .route("/v1/upstreams", get(upstreams::upstreams))
+        .fallback(problem::no_such_resource)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(middleware::from_fn_with_state(reach, guard::admit))
+        .with_state(node)
+}
+
+/// Metrics in the OpenMetrics format when the client asks for it, else in the Prometheus text format 0.0.4.
+async fn scrape(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let format = metrics::Format::negotiate(accepted);
+    let body = metrics::collect(&node, format);
+    ([(header::CONTENT_TYPE, format.content_type()), (header::CACHE_CONTROL, "no-store")], body)
+        .into_response()
+}

@@ -1,0 +1,49 @@
+//! `/ready`: should traffic be sent here? `/live`: does the process still turn?
+
+use super::problem::Problem;
+use crate::node::Node;
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use std::sync::Arc;
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    generation: u64,
+}
+
+pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response {
+    let reasons = reasons(&node);
+    if reasons.is_empty() {
+        let body = Json(Ready { ready: true, generation: node.snapshot().generation });
+        return ([(header::CACHE_CONTROL, "no-store")], body).into_response();
+    }
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this node should not get traffic")
+        .because(reasons)
+        .into_response()
+}
+
+/// Why traffic should not be sent here; empty when it should.
+pub(crate) fn reasons(node: &Node) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if node.is_draining() {
+        reasons.push("draining: the node is about to stop".to_owned());
+    }
+    let unchecked = node.first_round.unfinished();
+    if unchecked > 0 {
+        reasons.push(format!("the first health check of {unchecked} endpoints is not finished"));
+    }
+    reasons
+}
+
+#[derive(Serialize)]
+pub(super) struct Live {
+    live: bool,
+}
+
+pub(super) async fn live() -> Json<Live> {
+    Json(Live { live: true })
+}

@@ -1,0 +1,127 @@
+//! `/v1/status`: what is running and how it is doing, for people and for `ringway status`.
+
+use crate::node::Node;
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use traffic::stats::WorkerStats;
+
+#[derive(Serialize)]
+pub(super) struct Status {
+    version: &'static str,
+    pid: u32,
+    /// Seconds since the Unix epoch.
+    started_unix: u64,
+    uptime_seconds: u64,
+    ready: bool,
+    reasons: Vec<String>,
+    draining: bool,
+    generation: u64,
+    driver: Driver,
+    listeners: Vec<Listener>,
+    connections: Connections,
+    requests: u64,
+    workers: Vec<Worker>,
+    access_log: Option<AccessLog>,
+}
+
+#[derive(Serialize)]
+struct Driver {
+    name: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Listener {
+    name: String,
+    address: String,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    active: u64,
+    accepted: u64,
+    closed: u64,
+    refused: u64,
+}
+
+#[derive(Serialize)]
+struct Worker {
+    id: usize,
+    generation: u64,
+    connections: u64,
+    requests: u64,
+    retries: u64,
+    pool_idle: u64,
+    live_ops: u64,
+    leases: u64,
+    sockets: u64,
+    tasks: u64,
+    log_dropped: u64,
+}
+
+#[derive(Serialize)]
+struct AccessLog {
+    lines: u64,
+    dropped: u64,
+    failing: bool,
+}
+
+pub(super) async fn status(State(node): State<Arc<Node>>) -> Json<Status> {
+    Json(collect(&node))
+}
+
+fn collect(node: &Node) -> Status {
+    let facts = &node.facts;
+    let sum = |read: fn(&WorkerStats) -> u64| node.stats.iter().map(|worker| read(worker)).sum::<u64>();
+    let reasons = super::reasons(node);
+    let seconds = |time: Result<Duration, _>| time.map_or(0, |time: Duration| time.as_secs());
+    Status {
+        version: facts.version,
+        pid: facts.pid,
+        started_unix: seconds(facts.started.duration_since(UNIX_EPOCH)),
+        uptime_seconds: seconds(SystemTime::now().duration_since(facts.started)),
+        ready: reasons.is_empty(),
+        reasons,
+        draining: node.is_draining(),
+        generation: node.snapshot().generation,
+        driver: Driver { name: facts.driver, reason: facts.driver_reason.clone() },
+        listeners: facts
+            .listeners
+            .iter()
+            .map(|(name, address)| Listener { name: name.clone(), address: address.to_string() })
+            .collect(),
+        connections: Connections {
+            active: sum(|worker| worker.connections_active.get()),
+            accepted: sum(|worker| worker.connections_accepted.get()),
+            closed: sum(|worker| worker.connections_closed.get()),
+            refused: sum(|worker| worker.connections_refused.get()),
+        },
+        requests: sum(|worker| worker.requests.get()),
+        workers: node.stats.iter().enumerate().map(|(id, worker)| of_worker(id, worker)).collect(),
+        access_log: node.access_log.as_deref().map(|log| AccessLog {
+            lines: log.lines(),
+            dropped: log.dropped() + sum(|worker| worker.log_dropped.get()),
+            failing: log.is_in_trouble(),
+        }),
+    }
+}
+
+fn of_worker(id: usize, worker: &WorkerStats) -> Worker {
+    Worker {
+        id,
+        generation: worker.generation.get(),
+        connections: worker.connections_active.get(),
+        requests: worker.requests.get(),
+        retries: worker.retries.get(),
+        pool_idle: worker.pool_idle.get(),
+        live_ops: worker.live_ops.get(),
+        leases: worker.leases_out.get(),
+        sockets: worker.sockets.get(),
+        tasks: worker.tasks.get(),
+        log_dropped: worker.log_dropped.get(),
+    }
+}

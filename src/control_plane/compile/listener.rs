@@ -1,0 +1,81 @@
+//! Listeners: addresses, limits and timeouts, and the table of the routes that each of them serves.
+
+use super::route::Place;
+use super::{Compiler, origin, table};
+use base::addr::Addr;
+use base::limits::HttpLimits;
+use config::model::{ListenerLimits, ListenerTimeouts};
+use config::{Address, Bound, Bytes};
+use traffic::snapshot::{DownstreamTimeouts, Listener, Route};
+use traffic::source::CidrSet;
+
+impl Compiler<'_> {
+    pub(super) fn listeners(&mut self, routes: &[Route], places: &[Place<'_>]) -> Vec<Listener> {
+        let mut listeners = Vec::with_capacity(self.config.listeners.len());
+        for written in &self.config.listeners {
+            let served: Vec<_> =
+                routes.iter().zip(places).filter(|(_, place)| place.site.serves(&written.name)).collect();
+            // A route may allow more than its listener says; the nearest wins, so the listener must let it through.
+            let body_bytes_max = served
+                .iter()
+                .filter_map(|(_, place)| place.route.body(place.site))
+                .map(bytes_or_unlimited)
+                .fold(bytes_or_unlimited(written.limits.body), u64::max);
+            let Some(table) = table::build(&served, &mut self.problems) else { continue };
+            listeners.push(Listener {
+                name: written.name.as_str().into(),
+                origin: origin(&written.origin),
+                binds: written.binds.iter().map(address).collect(),
+                http: http_limits(&written.limits, body_bytes_max),
+                timeouts: timeouts(&written.timeouts),
+                trusted_proxies: CidrSet::from_cidrs(
+                    written.trusted_proxies.iter().map(|cidr| (cidr.address, cidr.prefix)),
+                ),
+                unsafe_underscore_fields: written.unsafe_underscore_fields,
+                connections_max: written.limits.connections,
+                table,
+            });
+        }
+        listeners
+    }
+}
+
+pub(super) fn address(written: &Address) -> Addr {
+    match written {
+        Address::Ip(addr) => Addr::Ip(*addr),
+        Address::Unix(path) => Addr::Unix(path.clone()),
+    }
+}
+
+pub(super) fn bytes_or_unlimited(bound: Bound<Bytes>) -> u64 {
+    bound.at().map_or(u64::MAX, |bytes| bytes.0)
+}
+
+fn http_limits(written: &ListenerLimits, body_bytes_max: u64) -> HttpLimits {
+    HttpLimits {
+        header_bytes_max: saturated(written.header),
+        header_line_bytes_max: saturated(written.header_line),
+        header_fields_max: written.header_fields,
+        uri_bytes_max: saturated(written.uri),
+        body_bytes_max,
+        ..HttpLimits::DEFAULT
+    }
+}
+
+fn saturated(bytes: Bytes) -> u32 {
+    u32::try_from(bytes.0).unwrap_or(u32::MAX)
+}
+
+fn timeouts(written: &ListenerTimeouts) -> DownstreamTimeouts {
+    let defaults = DownstreamTimeouts::default();
+    DownstreamTimeouts {
+        head: written.header,
+        idle: written.keep_alive,
+        body_idle: written.body_idle,
+        body_rate_min: written.body_rate.at().map_or(0, |rate| rate.0),
+        send_idle: written.send_idle,
+        send_rate_min: written.send_rate.at().map_or(0, |rate| rate.0),
+        tunnel_idle: written.tunnel_idle,
+        ..defaults
+    }
+}

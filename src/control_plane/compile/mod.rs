@@ -1,0 +1,125 @@
+//! From what operators wrote to what workers read: [`config::Config`] → [`traffic::Snapshot`].
+//!
+//! Either a complete snapshot comes out or the problems do; nothing is half applied, and compiling has no side effect on
+//! the generation in force. Most problems are found earlier, by `config`; those found here need the compiled form
+//! (a regular expression that is too large, a template).
+//!
+//! ```text
+//!   listener.rs  Listener, DownstreamTimeouts, HttpLimits      upstream.rs  Upstream, Endpoint, Balancer
+//!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
+//!   carry.rs     cells, budgets and statistics of the previous generation
+//! ```
+
+mod carry;
+mod listener;
+mod problem;
+mod route;
+mod table;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub use problem::Problem;
+
+use base::ids::UpstreamId;
+use base::limits::Limits;
+use carry::Carried;
+use config::Config;
+use config::model::AccessLogTarget;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use traffic::snapshot::Snapshot;
+
+/// A compiled configuration and what the operator should know about it.
+#[derive(Debug)]
+pub struct Compiled {
+    pub snapshot: Snapshot,
+    /// What the configuration asks for and this version does not do.
+    pub warnings: Vec<Problem>,
+}
+
+/// Compiles `config` for `workers` workers. Health, statistics and budgets of `previous` carry over by identity; the
+/// first generation has none and is number 1.
+///
+/// Fails with every problem that was found, in the order of the text.
+pub fn compile(
+    config: &Config,
+    workers: usize,
+    previous: Option<&Snapshot>,
+) -> Result<Compiled, Vec<Problem>> {
+    let carried = Carried::from(previous);
+    let mut compiler =
+        Compiler { config, workers: workers.max(1), carried, problems: Vec::new(), warnings: Vec::new() };
+    let upstreams = compiler.upstreams();
+    let by_name: HashMap<&str, UpstreamId> = config
+        .upstreams
+        .iter()
+        .zip(&upstreams)
+        .map(|(written, compiled)| (&*written.name, compiled.id))
+        .collect();
+    let (routes, places) = compiler.routes(&by_name);
+    let listeners = compiler.listeners(&routes, &places);
+    let limits = compiler.limits();
+    let Compiler { mut problems, warnings, .. } = compiler;
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| {
+            (Arc::clone(&problem.origin.file), problem.origin.line, problem.origin.column)
+        });
+        return Err(problems);
+    }
+    let snapshot = Snapshot {
+        generation: previous.map_or(1, |previous| previous.generation + 1),
+        limits,
+        listeners,
+        routes,
+        upstreams,
+        access_log: config.access_log.target != AccessLogTarget::Off,
+    };
+    Ok(Compiled { snapshot, warnings })
+}
+
+/// One run of [`compile`]; its parts are in the files of this folder.
+struct Compiler<'c> {
+    config: &'c Config,
+    workers: usize,
+    carried: Carried<'c>,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Compiler<'_> {
+    /// Bounds of one worker. What is written for the node is shared out over the workers, rounded up.
+    fn limits(&mut self) -> Limits {
+        let listeners = &self.config.listeners;
+        let connections: u64 = listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
+        let requests = listeners.iter().map(|listener| listener.limits.requests_per_connection).min();
+        let idle = self.config.upstreams.iter().map(|upstream| upstream.limits.idle_connections).max();
+        let routes = || self.config.sites.iter().flat_map(|site| &site.routes);
+        let replay = routes().map(|route| route.retry().replay.0).max();
+        let attempts = routes().map(|route| route.retry().attempts).max();
+        let defaults = Limits::DEFAULT;
+        Limits {
+            connections_max: self.share(connections),
+            requests_per_connection_max: requests.unwrap_or(defaults.requests_per_connection_max),
+            idle_per_endpoint_max: self.share(idle.unwrap_or(defaults.idle_per_endpoint_max).into()),
+            replay_bytes_max: replay
+                .map_or(defaults.replay_bytes_max, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+            retries_max: attempts.unwrap_or(defaults.retries_max),
+            ..defaults
+        }
+    }
+
+    /// One worker's part of `total`, rounded up.
+    fn share(&self, total: u64) -> u32 {
+        u32::try_from(total.div_ceil(self.workers as u64)).unwrap_or(u32::MAX)
+    }
+}
+
+/// The place of an object as the snapshot keeps it.
+fn origin(written: &config::model::Origin) -> traffic::Origin {
+    traffic::Origin { file: Arc::clone(&written.file), line: written.line, column: written.column }
+}
+
+/// What "off" means for a time limit that is always armed: a year, far below where sums overflow.
+const FOREVER: Duration = Duration::from_secs(366 * 86_400);

@@ -1,0 +1,180 @@
+use super::*;
+use base::addr::Addr;
+use base::ids::{RouteId, UpstreamId};
+use config::{Format, Sealed};
+use std::net::IpAddr;
+use traffic::health::Health;
+use traffic::snapshot::Action;
+use wire::h1::{Progress, RequestReader};
+use wire::http::{Request, RequestHead};
+
+fn config(text: &str) -> Config {
+    match config::parse(text, "test.kdl", Format::Kdl, &Sealed) {
+        Ok(loaded) => loaded.config,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
+fn compiled(text: &str) -> Compiled {
+    compile(&config(text), 2, None).unwrap()
+}
+
+/// The name of the route that serves a request on the listener at that place.
+fn route_of<'s>(snapshot: &'s Snapshot, listener: usize, host: &str, path: &str) -> Option<&'s str> {
+    let bytes = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
+    let mut head = RequestHead::default();
+    let progress = RequestReader::new(&snapshot.listeners[listener].http).read(&bytes, &mut head).unwrap();
+    assert_eq!(progress, Progress::Complete(bytes.len()));
+    let client = IpAddr::from([192, 0, 2, 1]);
+    let id = snapshot.listeners[listener].table.find(Request::new(&head, &bytes), client)?;
+    Some(&snapshot.route(id).name)
+}
+
+const TWO_SITES: &str = r#"
+listener "public" { bind "127.0.0.1:8080"; limits { body "1MiB" } }
+listener "internal" { bind "127.0.0.1:8081" "unix:/run/x.sock" }
+upstream "api" {
+    endpoint "10.0.0.1:80" weight=3
+    endpoint "10.0.0.9:80" tier="backup"
+    health { http "/healthz" every="1s" }
+}
+upstream "web" { endpoint "10.0.1.1:80"; balance "maglev"; hash-key "cookie:sid" }
+site "shop.example.com" "*.shop.example.com" {
+    route "/" upstream="web"
+    route "/api/" upstream="api" {
+        timeouts { total "15s" }
+        limits { body "2MiB" }
+        retry attempts=2 on="connect,503"
+        rewrite { strip-prefix "/api" }
+    }
+    route "/old" { redirect 308 to="/new{query}" }
+    route "/split" { split { upstream "api" 95; upstream "web" 5 } }
+}
+site "*" {
+    listeners "internal"
+    route "/" { respond 200 body="hello" }
+}
+"#;
+
+#[test]
+fn each_listener_serves_its_sites_only() {
+    let snapshot = compiled(TWO_SITES).snapshot;
+    assert_eq!(snapshot.generation, 1);
+    assert_eq!(route_of(&snapshot, 0, "shop.example.com", "/api/x"), Some("shop.example.com /api/"));
+    assert_eq!(route_of(&snapshot, 0, "a.shop.example.com", "/"), Some("shop.example.com /"));
+    assert_eq!(route_of(&snapshot, 0, "other.example.com", "/"), None);
+    assert_eq!(route_of(&snapshot, 1, "other.example.com", "/"), Some("* /"));
+    assert_eq!(snapshot.listeners[1].binds.len(), 2);
+}
+
+#[test]
+fn what_is_written_at_a_route_arrives_there() {
+    let snapshot = compiled(TWO_SITES).snapshot;
+    let api = snapshot.routes.iter().find(|route| &*route.name == "shop.example.com /api/").unwrap();
+    assert_eq!(api.timeouts.total, Some(Duration::from_secs(15)));
+    assert_eq!((api.retry.attempts, api.retry.on.reset, &api.retry.on.statuses[..]), (2, false, &[503][..]));
+    assert!(!api.chain.is_empty());
+    assert_eq!(api.origin.to_string(), "test.kdl:12:5");
+    let Action::Forward(split) = &api.action else { panic!("{:?}", api.action) };
+    assert_eq!(split.targets, [(UpstreamId(0), 1)]);
+    assert_eq!(snapshot.limits.retries_max, 2);
+    let ids: Vec<_> = snapshot.routes.iter().map(|route| route.id).collect();
+    assert_eq!(ids, (0..5).map(RouteId).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_nearest_body_limit_wins_and_the_listener_lets_it_through() {
+    let snapshot = compiled(TWO_SITES).snapshot;
+    let limit =
+        |name: &str| snapshot.routes.iter().find(|route| &*route.name == name).unwrap().body_bytes_max;
+    assert_eq!(limit("shop.example.com /api/"), 2 << 20);
+    assert_eq!(limit("shop.example.com /"), 1 << 20, "the strictest of its listeners");
+    assert_eq!(limit("* /"), u64::MAX);
+    assert_eq!(snapshot.listeners[0].http.body_bytes_max, 2 << 20);
+}
+
+#[test]
+fn endpoints_with_checks_wait_for_them_and_others_are_up() {
+    let snapshot = compiled(TWO_SITES).snapshot;
+    let [api, web] = &snapshot.upstreams[..] else { panic!() };
+    assert_eq!(api.endpoint(base::ids::EndpointId(1)).tier, 1);
+    assert_eq!(api.endpoints[0].weight, 3);
+    assert!(api.endpoints.iter().all(|endpoint| endpoint.cell.health() == Health::Checking));
+    assert_eq!(web.endpoints[0].cell.health(), Health::Up);
+    assert_eq!(&*web.endpoints[0].text, "10.0.1.1:80");
+}
+
+#[test]
+fn run_time_state_carries_over_by_identity_not_by_place() {
+    let before = compiled(TWO_SITES).snapshot;
+    before.upstreams[0].endpoints[1].cell.begin();
+    let reordered = TWO_SITES
+        .replace(
+            "endpoint \"10.0.0.1:80\" weight=3",
+            "endpoint \"10.0.0.9:80\" tier=\"backup\"; endpoint \"10.0.0.3:80\"",
+        )
+        .replace("    endpoint \"10.0.0.9:80\" tier=\"backup\"\n", "");
+    let after = compile(&config(&reordered), 2, Some(&before)).unwrap().snapshot;
+    assert_eq!(after.generation, 2);
+    let cells: Vec<_> =
+        after.upstreams[0].endpoints.iter().map(|endpoint| endpoint.cell.in_flight()).collect();
+    assert_eq!(cells, [1, 0]);
+    assert!(Arc::ptr_eq(&before.upstreams[1].budget, &after.upstreams[1].budget));
+    assert!(before.routes.iter().zip(&after.routes).all(|(old, new)| Arc::ptr_eq(&old.stats, &new.stats)));
+}
+
+#[test]
+fn an_endpoint_that_is_down_does_not_stay_down_when_its_checks_are_taken_away() {
+    let before = compiled(TWO_SITES).snapshot;
+    before.upstreams[0].endpoints[0].cell.set_health(Health::Down, base::Instant::ZERO);
+    let unchecked = TWO_SITES.replace("health { http \"/healthz\" every=\"1s\" }", "");
+    let after = compile(&config(&unchecked), 2, Some(&before)).unwrap().snapshot;
+    assert_eq!(after.upstreams[0].endpoints[0].cell.health(), Health::Up);
+    let again = compile(&config(TWO_SITES), 2, Some(&before)).unwrap().snapshot;
+    assert_eq!(again.upstreams[0].endpoints[0].cell.health(), Health::Down);
+}
+
+#[test]
+fn routes_of_one_path_are_told_apart_by_what_they_ask_for() {
+    let text = r#"
+        listener "web" { bind "127.0.0.1:8080" }
+        site "*" {
+            route "/" { respond 200 }
+            route "/" { methods "POST"; respond 200 }
+            route "/" { match { header "X-Beta" "1"; query "v" }; respond 200 }
+        }
+    "#;
+    let names: Vec<_> = compiled(text).snapshot.routes.into_iter().map(|route| route.name).collect();
+    assert_eq!(names, ["* /".into(), "* / POST".into(), Box::from("* / header:X-Beta=1 query:v")]);
+}
+
+#[test]
+fn limits_of_the_node_are_shared_out_over_the_workers() {
+    let text = r#"
+        listener "a" { bind "127.0.0.1:8080"; limits { connections 101 } }
+        listener "b" { bind "127.0.0.1:8081"; limits { connections 100; requests-per-connection 7 } }
+        site "*" { route "/" { respond 200 } }
+    "#;
+    let limits = compiled(text).snapshot.limits;
+    assert_eq!((limits.connections_max, limits.requests_per_connection_max), (101, 7));
+}
+
+#[test]
+fn limits_that_no_worker_enforces_are_warned_of() {
+    let text =
+        TWO_SITES.replace("balance \"maglev\"", "limits { connections 10; requests 20 }; balance \"maglev\"");
+    let warnings: Vec<_> = compiled(&text).warnings.iter().map(Problem::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("test.kdl:9:1: limit `connections` of upstream \"web\" is not enforced"));
+}
+
+#[test]
+fn a_configuration_from_the_command_line_compiles() {
+    let address = |text: &str| config::Address::Ip(text.parse().unwrap());
+    let config =
+        config::from_args(&[address("127.0.0.1:0")], &[address("127.0.0.1:9001"), address("127.0.0.1:9002")]);
+    let snapshot = compile(&config, 1, None).unwrap().snapshot;
+    assert_eq!(snapshot.listeners[0].binds, [Addr::Ip("127.0.0.1:0".parse().unwrap())]);
+    assert_eq!(snapshot.upstreams[0].endpoints.len(), 2);
+    assert!(route_of(&snapshot, 0, "anything", "/x").is_some());
+}

@@ -1,0 +1,132 @@
+//! What the control plane knows of the running node; shared by the admin API, the probes and the metrics.
+
+use crate::telemetry::access_log;
+use base::Instant;
+use base::addr::Addr;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+use traffic::Snapshot;
+use traffic::stats::WorkerStats;
+
+/// Facts that do not change while the process runs; for `/v1/status` and the metrics.
+#[derive(Clone, Debug)]
+pub struct NodeFacts {
+    /// `io_uring`, `epoll` or `simulated`.
+    pub driver: &'static str,
+    /// Why it is not the driver that was preferred, in one line.
+    pub driver_reason: Option<String>,
+    /// Version of Ringway.
+    pub version: &'static str,
+    /// Process id.
+    pub pid: u32,
+    /// Number of worker threads.
+    pub workers: usize,
+    /// When the process started.
+    pub started: SystemTime,
+    /// Name of each listener with each address that it really listens on.
+    pub listeners: Vec<(String, Addr)>,
+}
+
+/// The running node as the control plane sees it.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) facts: NodeFacts,
+    /// One per worker.
+    pub(crate) stats: Vec<Arc<WorkerStats>>,
+    /// The clock of the workers, whose instants stand in the endpoint cells.
+    pub(crate) clock: fn() -> Instant,
+    /// `None` when the log is off.
+    pub(crate) access_log: Option<Arc<access_log::Shared>>,
+    pub(crate) first_round: FirstRound,
+    pub(crate) findings: Findings,
+    draining: AtomicBool,
+    snapshot: Mutex<Arc<Snapshot>>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        facts: NodeFacts,
+        stats: Vec<Arc<WorkerStats>>,
+        clock: fn() -> Instant,
+        access_log: Option<Arc<access_log::Shared>>,
+        snapshot: Arc<Snapshot>,
+    ) -> Self {
+        Node {
+            facts,
+            stats,
+            clock,
+            access_log,
+            first_round: FirstRound::default(),
+            findings: Findings::default(),
+            draining: AtomicBool::new(false),
+            snapshot: Mutex::new(snapshot),
+        }
+    }
+
+    /// The generation in force.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        // The lock is held for this clone and for the exchange of the pointer only, neither of which can panic.
+        Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on `/ready` says no.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+}
+
+/// How far the first round of health checks is.
+#[derive(Debug, Default)]
+pub(crate) struct FirstRound {
+    unfinished: AtomicUsize,
+}
+
+impl FirstRound {
+    /// So many endpoints more wait for their first result.
+    pub(crate) fn expect(&self, endpoints: usize) {
+        self.unfinished.fetch_add(endpoints, Ordering::Relaxed);
+    }
+
+    /// One endpoint has its first result.
+    pub(crate) fn finish_one(&self) {
+        self.unfinished.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unfinished(&self) -> usize {
+        self.unfinished.load(Ordering::Relaxed)
+    }
+}
+
+/// What the last failed check of each endpoint found, in an operator's words. One entry per endpoint at most.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Mutex<HashMap<(Box<str>, Addr), String>>);
+
+impl Findings {
+    pub(crate) fn note(&self, upstream: &str, addr: &Addr, finding: String) {
+        self.lock().insert((upstream.into(), addr.clone()), finding);
+    }
+
+    /// The last check passed.
+    pub(crate) fn clear(&self, upstream: &str, addr: &Addr) {
+        self.lock().remove(&(Box::from(upstream), addr.clone()));
+    }
+
+    pub(crate) fn last(&self, upstream: &str, addr: &Addr) -> Option<String> {
+        self.lock().get(&(Box::from(upstream), addr.clone())).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Box<str>, Addr), String>> {
+        // A map of texts is whole whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

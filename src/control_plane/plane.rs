@@ -1,0 +1,163 @@
+//! Starts and stops the control plane: its thread, its tasks, the log writer.
+
+use crate::admin::{self, server};
+use crate::node::{Node, NodeFacts};
+use crate::probes;
+use crate::telemetry::access_log::{AccessLog, Reopener};
+use base::Instant;
+use base::addr::Addr;
+use base::publish::Publisher;
+use base::spsc::Consumer;
+use config::Config;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use std::{fmt, io, thread};
+use tokio::sync::{Semaphore, oneshot};
+use traffic::Snapshot;
+use traffic::stats::WorkerStats;
+
+/// What the control plane needs to begin.
+pub struct Start {
+    pub config: Config,
+    /// The compiled form of `config`, which the workers start with.
+    pub snapshot: Arc<Snapshot>,
+    /// One per worker, for later generations.
+    pub publishers: Vec<Publisher<Snapshot>>,
+    /// Access-log rings, one per worker; empty when the log is off.
+    pub logs: Vec<Consumer>,
+    /// One per worker, by its id.
+    pub stats: Vec<Arc<WorkerStats>>,
+    /// Where the admin API listens; usually what `config` says. Port 0 lets the kernel choose.
+    pub admin: Vec<Addr>,
+    pub node: NodeFacts,
+    /// The clock of the workers: endpoint cells hold its instants.
+    pub clock: fn() -> Instant,
+}
+
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Start").field("node", &self.node).field("admin", &self.admin).finish_non_exhaustive()
+    }
+}
+
+/// Whether the node should get traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadyState {
+    Ready,
+    /// With the reasons, as `/ready` gives them.
+    NotReady(Vec<String>),
+}
+
+/// The running control plane.
+#[derive(Debug)]
+pub struct ControlPlane {
+    node: Arc<Node>,
+    admin: Vec<Addr>,
+    log: Option<AccessLog>,
+    thread: JoinHandle<()>,
+    /// Dropping it ends the thread too.
+    stop: oneshot::Sender<()>,
+    /// The way to the workers for the next generation. It lives as long as they do: they hand snapshots back through it.
+    _publishers: Vec<Publisher<Snapshot>>,
+}
+
+/// Opens the access log and the admin listeners and starts the threads. What cannot be opened is an error now, not later.
+pub fn spawn(start: Start) -> io::Result<ControlPlane> {
+    let bound = start.admin.iter().map(server::Bound::bind).collect::<io::Result<Vec<_>>>()?;
+    let admin = bound.iter().map(server::Bound::addr).collect::<io::Result<Vec<_>>>()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let log = AccessLog::start(&start.config.access_log, start.logs)?;
+    let shared_log = log.as_ref().map(|log| Arc::clone(log.shared()));
+    let node =
+        Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, Arc::clone(&start.snapshot)));
+    let checks = probes::plan(&start.config, &start.snapshot);
+    node.first_round.expect(checks.len());
+
+    let (stop, stopped) = oneshot::channel();
+    let for_thread = Arc::clone(&node);
+    let thread = thread::Builder::new().name("control".into()).spawn(move || {
+        runtime.block_on(run(for_thread, bound, checks, stopped));
+        // Lookups of names would hold a blocking thread; nothing else does, and the process must be able to end.
+        runtime.shutdown_timeout(Duration::from_millis(100));
+    })?;
+    Ok(ControlPlane { node, admin, log, thread, stop, _publishers: start.publishers })
+}
+
+async fn run(
+    node: Arc<Node>,
+    bound: Vec<server::Bound>,
+    checks: Vec<probes::Probe>,
+    stopped: oneshot::Receiver<()>,
+) {
+    let slots = Arc::new(Semaphore::new(server::CONNECTIONS_MAX));
+    for listener in bound {
+        let (node, slots) = (Arc::clone(&node), Arc::clone(&slots));
+        tokio::spawn(async move {
+            if let Err(error) = server::serve(listener, node, slots).await {
+                eprintln!("admin API: {error}");
+            }
+        });
+    }
+    probes::start(&node, checks);
+    // An error means that the handle was dropped without a word: the same to us.
+    let _ = stopped.await;
+}
+
+impl ControlPlane {
+    /// What `/ready` would say.
+    pub fn ready_state(&self) -> ReadyState {
+        let reasons = admin::reasons(&self.node);
+        if reasons.is_empty() { ReadyState::Ready } else { ReadyState::NotReady(reasons) }
+    }
+
+    /// `/ready` says 503 from now on; nothing else changes.
+    pub fn begin_drain(&self) {
+        self.node.begin_drain();
+    }
+
+    /// Opens the access-log file anew, as after a rotation; lines logged before go to the old file.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.log {
+            log.reopener().reopen();
+        }
+    }
+
+    /// Does what [`ControlPlane::reopen_logs`] does from another thread; `None` when there is no log.
+    pub fn log_reopener(&self) -> Option<LogReopener> {
+        self.log.as_ref().map(|log| LogReopener(log.reopener()))
+    }
+
+    /// Where the admin API really listens.
+    pub fn admin_addrs(&self) -> &[Addr] {
+        &self.admin
+    }
+
+    /// The first of [`ControlPlane::admin_addrs`].
+    pub fn admin_addr(&self) -> Option<&Addr> {
+        self.admin.first()
+    }
+
+    /// Ends the admin API and the checks, then writes the last lines of the access log. To be called when the workers
+    /// are gone, so that nothing is logged after the last line.
+    pub fn stop(self) {
+        // The thread may have ended already; then nobody needs to be told.
+        let _ = self.stop.send(());
+        // A panic there has been printed; the log is flushed all the same.
+        let _ = self.thread.join();
+        if let Some(log) = self.log {
+            log.stop();
+        }
+    }
+}
+
+/// Opens the access log anew on request; may be kept by whoever handles signals.
+#[derive(Clone, Debug)]
+pub struct LogReopener(Reopener);
+
+impl LogReopener {
+    /// See [`ControlPlane::reopen_logs`].
+    pub fn reopen(&self) {
+        self.0.reopen();
+    }
+}

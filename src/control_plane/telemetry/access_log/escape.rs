@@ -1,0 +1,113 @@
+//! Bytes that clients chose, written so that a log line stays one line and a string stays a string.
+
+/// Appends `bytes` as the inside of a JSON string. Bytes that are not UTF-8 become U+FFFD.
+pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
+    if bytes.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    for chunk in bytes.utf8_chunks() {
+        let mut rest = chunk.valid().as_bytes();
+        while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)] && byte.is_ascii()) {
+            out.extend_from_slice(&rest[..at]);
+            match rest[at] {
+                b'"' => out.extend_from_slice(b"\\\""),
+                b'\\' => out.extend_from_slice(b"\\\\"),
+                b'\n' => out.extend_from_slice(b"\\n"),
+                b'\r' => out.extend_from_slice(b"\\r"),
+                b'\t' => out.extend_from_slice(b"\\t"),
+                byte => out.extend_from_slice(&[
+                    b'\\',
+                    b'u',
+                    b'0',
+                    b'0',
+                    HEX[usize::from(byte >> 4)],
+                    HEX[usize::from(byte & 15)],
+                ]),
+            }
+            rest = &rest[at + 1..];
+        }
+        out.extend_from_slice(rest);
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+/// Appends `bytes` as the inside of a quoted field of the combined format: `"`, `\` and everything outside printable
+/// ASCII become `\xHH`, as nginx writes them.
+pub(super) fn combined(bytes: &[u8], out: &mut Vec<u8>) {
+    if bytes.iter().all(|byte| PLAIN[usize::from(*byte)]) {
+        out.extend_from_slice(bytes);
+        return;
+    }
+    for &byte in bytes {
+        if PLAIN[usize::from(byte)] {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(&[
+                b'\\',
+                b'x',
+                HEX_UPPER[usize::from(byte >> 4)],
+                HEX_UPPER[usize::from(byte & 15)],
+            ]);
+        }
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+const HEX_UPPER: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Printable ASCII without `"` and `\`: what stands for itself in both formats.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = 0x20;
+    while byte < 0x7f {
+        plain[byte] = byte != b'"' as usize && byte != b'\\' as usize;
+        byte += 1;
+    }
+    plain
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn as_json(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        json(bytes, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn json_reads_back_as_what_was_written() {
+        let every: Vec<u8> = (0..=127).collect();
+        for text in [
+            "",
+            "plain",
+            "\"\\/\n\r\t\u{0}\u{1f}\u{7f}",
+            "grüße 日本 \u{1f980}",
+            std::str::from_utf8(&every).unwrap(),
+        ] {
+            let quoted = format!("\"{}\"", as_json(text.as_bytes()));
+            assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), text);
+            assert!(!quoted.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_become_replacement_characters() {
+        for bytes in [&b"a\xffb"[..], b"\xc3", b"\xed\xa0\x80", b"\xf0\x9f\x92", b"\xc0\xaf\"", b"\x80\n\x80"]
+        {
+            let quoted = format!("\"{}\"", as_json(bytes));
+            assert_eq!(serde_json::from_str::<String>(&quoted).unwrap(), String::from_utf8_lossy(bytes));
+        }
+    }
+
+    #[test]
+    fn a_quoted_field_cannot_be_left() {
+        let mut out = Vec::new();
+        combined(b"a\" 200\\\n\x80b", &mut out);
+        assert_eq!(out, br"a\x22 200\x5C\x0A\x80b");
+    }
+}

@@ -1,0 +1,270 @@
+//! Which metrics there are. Every name begins with `ringway_`, except those of the process, which have standard names.
+//!
+//! Nothing is kept here: each scrape reads the shards of the workers and the cells of the endpoints as they are. The
+//! number of series is bounded by the configuration and by the closed list of causes; clients cannot add any.
+
+pub(crate) use super::exposition::Format;
+
+use super::exposition::{Exposition, Kind};
+use super::process::Process;
+use crate::node::Node;
+use base::stat::{Counter, Histogram, Totals};
+use std::time::{Duration, UNIX_EPOCH};
+use traffic::snapshot::{Endpoint, Snapshot, Upstream};
+use traffic::stats::WorkerStats;
+use traffic::{Cause, Phase};
+
+/// All metrics of this moment.
+pub(crate) fn collect(node: &Node, format: Format) -> String {
+    let snapshot = node.snapshot();
+    let mut out = Exposition::new(format);
+    build(&mut out, node, &snapshot);
+    requests(&mut out, &snapshot);
+    durations(&mut out, &snapshot);
+    causes(&mut out, node);
+    workers(&mut out, node);
+    endpoints(&mut out, node, &snapshot);
+    access_log(&mut out, node);
+    process(&mut out, node);
+    out.finish()
+}
+
+fn build(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
+    let facts = &node.facts;
+    out.family("ringway_build_info", Kind::Gauge, "Version of Ringway; always 1.")
+        .whole(&[("version", facts.version)], 1);
+    out.family("ringway_driver_info", Kind::Gauge, "The I/O driver of the workers; always 1.")
+        .whole(&[("driver", facts.driver)], 1);
+    out.family("ringway_workers", Kind::Gauge, "Worker threads.").whole(&[], facts.workers as u64);
+    out.family("ringway_config_generation", Kind::Gauge, "Generation of the configuration in force.")
+        .whole(&[], snapshot.generation);
+    out.family("ringway_ready", Kind::Gauge, "1 while /ready says yes.")
+        .whole(&[], u64::from(crate::admin::reasons(node).is_empty()));
+}
+
+fn requests(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Finished exchanges by route and status class; `none` is without a response.";
+    let mut family = out.family("ringway_requests", Kind::Counter, help);
+    for route in &snapshot.routes {
+        for (class, name) in CLASSES {
+            let count: u64 = route.stats.shards().map(|shard| shard.requests(class)).sum();
+            if count > 0 || name == "2xx" {
+                family.whole(&[("route", &route.name), ("code", name)], count);
+            }
+        }
+    }
+    let mut family = out.family(
+        "ringway_received_bytes",
+        Kind::Counter,
+        "Bytes that clients sent, by route, heads included.",
+    );
+    for route in &snapshot.routes {
+        let bytes = route.stats.shards().map(|shard| shard.bytes_in.get()).sum();
+        family.whole(&[("route", &route.name)], bytes);
+    }
+    let mut family =
+        out.family("ringway_sent_bytes", Kind::Counter, "Bytes sent to clients, by route, heads included.");
+    for route in &snapshot.routes {
+        let bytes = route.stats.shards().map(|shard| shard.bytes_out.get()).sum();
+        family.whole(&[("route", &route.name)], bytes);
+    }
+}
+
+/// Status classes as the shards count them.
+const CLASSES: [(usize, &str); 6] = [(1, "1xx"), (2, "2xx"), (3, "3xx"), (4, "4xx"), (5, "5xx"), (0, "none")];
+
+fn durations(out: &mut Exposition, snapshot: &Snapshot) {
+    let help =
+        "Time of whole exchanges by route, from the first byte of the request to the last of the response.";
+    let mut family = out.family("ringway_request_seconds", Kind::Histogram, help);
+    for route in &snapshot.routes {
+        let totals = merged(route.stats.shards().map(|shard| &shard.total));
+        let (buckets, count) = buckets(&totals, 1);
+        family.histogram(&[("route", &route.name)], &buckets, count, totals.sum().as_secs_f64());
+    }
+    let help = "Time of exchanges by route and phase; the phases of an exchange add up to its whole time.";
+    let mut family = out.family("ringway_request_phase_seconds", Kind::Histogram, help);
+    for route in &snapshot.routes {
+        for phase in Phase::ALL {
+            let totals = merged(route.stats.shards().map(|shard| shard.phase(phase)));
+            let (buckets, count) = buckets(&totals, 2);
+            if count > 0 {
+                let labels = [("route", &*route.name), ("phase", phase.name())];
+                family.histogram(&labels, &buckets, count, totals.sum().as_secs_f64());
+            }
+        }
+    }
+}
+
+fn merged<'a>(shards: impl Iterator<Item = &'a Histogram>) -> Totals {
+    let mut totals = Totals::default();
+    shards.for_each(|shard| shard.merge_into(&mut totals));
+    totals
+}
+
+/// Bounds at powers of two (or at every `step`th), which the recorded histograms know exactly, and the number of all
+/// values.
+fn buckets(totals: &Totals, step: usize) -> (Vec<(f64, u64)>, u64) {
+    let bounds = (FIRST_BOUND..=LAST_BOUND).step_by(step).map(|exponent| {
+        // Durations are recorded in whole microseconds: what is below 2^n is at most 2^n - 1.
+        let micros = 1u64 << exponent;
+        (Duration::from_micros(micros).as_secs_f64(), totals.at_most(micros - 1))
+    });
+    let buckets: Vec<_> = bounds.collect();
+    // Recording goes on while we read: the count must not be below the last bucket.
+    let last = buckets.last().map_or(0, |(_, at_most)| *at_most);
+    (buckets, totals.count().max(last))
+}
+
+/// 2^6 us = 64 us.
+const FIRST_BOUND: u32 = 6;
+/// 2^26 us = 67 s.
+const LAST_BOUND: u32 = 26;
+
+fn causes(out: &mut Exposition, node: &Node) {
+    let help = "Responses made and connections closed by Ringway itself, by cause.";
+    let mut family = out.family("ringway_causes", Kind::Counter, help);
+    for &cause in Cause::ALL {
+        let count = node.stats.iter().map(|worker| worker.cause(cause)).sum();
+        let (side, stage) = (format!("{:?}", cause.side()), format!("{:?}", cause.stage()));
+        let labels = [
+            ("cause", cause.name()),
+            ("side", &side.to_ascii_lowercase()),
+            ("stage", &stage.to_ascii_lowercase()),
+        ];
+        family.whole(&labels, count);
+    }
+}
+
+/// A number of each worker: name, what it says, and where it stands.
+type OfWorker = (&'static str, &'static str, fn(&WorkerStats) -> &Counter);
+
+const COUNTERS: &[OfWorker] = &[
+    ("ringway_connections_accepted", "Downstream connections accepted.", |w| &w.connections_accepted),
+    ("ringway_connections_closed", "Downstream connections closed.", |w| &w.connections_closed),
+    ("ringway_connections_refused", "Connections closed at once because of a limit.", |w| {
+        &w.connections_refused
+    }),
+    ("ringway_accept_pauses", "Times that accepting paused for lack of room.", |w| &w.accept_pauses),
+    ("ringway_worker_requests", "Requests by worker.", |w| &w.requests),
+    ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),
+    ("ringway_retries_refused", "Retries that the budget did not allow.", |w| &w.retries_refused),
+    ("ringway_pool_hits", "Attempts that found an idle upstream connection.", |w| &w.pool_hits),
+    ("ringway_pool_misses", "Attempts that had to connect.", |w| &w.pool_misses),
+    ("ringway_pool_stale", "Idle upstream connections that turned out to be closed.", |w| &w.pool_stale),
+    ("ringway_upstream_excess", "Responses that bytes followed which belong to none.", |w| {
+        &w.upstream_excess
+    }),
+    ("ringway_fields_dropped", "Header fields not forwarded because of their names.", |w| &w.fields_dropped),
+    ("ringway_forwarded_refused", "Forwarding fields of trusted proxies not believed.", |w| {
+        &w.forwarded_refused
+    }),
+    ("ringway_invariants_broken", "Internal inconsistencies survived; please report.", |w| {
+        &w.invariants_broken
+    }),
+    ("ringway_worker_turns", "Turns of the worker's loop.", |w| &w.turns),
+];
+
+const GAUGES: &[OfWorker] = &[
+    ("ringway_connections", "Open downstream connections.", |w| &w.connections_active),
+    ("ringway_pool_idle", "Idle upstream connections.", |w| &w.pool_idle),
+    ("ringway_worker_live_ops", "Operations that the kernel has not completed.", |w| &w.live_ops),
+    ("ringway_worker_leases", "Buffers lent out.", |w| &w.leases_out),
+    ("ringway_worker_sockets", "Open sockets.", |w| &w.sockets),
+    ("ringway_worker_tasks", "Tasks.", |w| &w.tasks),
+    ("ringway_worker_generation", "Generation of the configuration that the worker uses.", |w| &w.generation),
+];
+
+fn workers(out: &mut Exposition, node: &Node) {
+    for (kind, table) in [(Kind::Counter, COUNTERS), (Kind::Gauge, GAUGES)] {
+        for (name, help, read) in table {
+            let mut family = out.family(name, kind, help);
+            for (worker, stats) in node.stats.iter().enumerate() {
+                family.whole(&[("worker", &worker.to_string())], read(stats).get());
+            }
+        }
+    }
+    let help = "The longest turn of the worker's loop.";
+    let mut family = out.family("ringway_worker_turn_longest_seconds", Kind::Gauge, help);
+    for (worker, stats) in node.stats.iter().enumerate() {
+        let longest = Duration::from_nanos(stats.turn_longest_nanos.get());
+        family.real(&[("worker", &worker.to_string())], longest.as_secs_f64());
+    }
+}
+
+fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
+    let now = node.now();
+    type Read<'r> = (&'r str, Kind, &'r str, &'r dyn Fn(&Endpoint) -> f64);
+    let families: [Read<'_>; 5] = [
+        (
+            "ringway_endpoint_up",
+            Kind::Gauge,
+            "1 while the endpoint may get traffic, by checks and by ejection.",
+            &|endpoint| f64::from(u8::from(endpoint.cell.is_available(now))),
+        ),
+        ("ringway_endpoint_in_flight", Kind::Gauge, "Attempts that have not ended.", &|endpoint| {
+            f64::from(endpoint.cell.in_flight())
+        }),
+        (
+            "ringway_endpoint_latency_seconds",
+            Kind::Gauge,
+            "Peak-sensitive average until the first byte.",
+            &|endpoint| endpoint.cell.ewma().as_secs_f64(),
+        ),
+        ("ringway_endpoint_requests", Kind::Counter, "Attempts begun.", &|endpoint| {
+            count(endpoint.cell.requests())
+        }),
+        ("ringway_endpoint_failures", Kind::Counter, "Attempts without a usable response.", &|endpoint| {
+            count(endpoint.cell.failures())
+        }),
+    ];
+    for (name, kind, help, read) in families {
+        let mut family = out.family(name, kind, help);
+        for (upstream, endpoint) in all_endpoints(snapshot) {
+            family.real(&[("upstream", &upstream.name), ("endpoint", &endpoint.text)], read(endpoint));
+        }
+    }
+}
+
+fn all_endpoints(snapshot: &Snapshot) -> impl Iterator<Item = (&Upstream, &Endpoint)> {
+    snapshot
+        .upstreams
+        .iter()
+        .flat_map(|upstream| upstream.endpoints.iter().map(move |endpoint| (upstream, endpoint)))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, as in Prometheus itself")]
+fn count(events: u64) -> f64 {
+    events as f64
+}
+
+fn access_log(out: &mut Exposition, node: &Node) {
+    let full: u64 = node.stats.iter().map(|worker| worker.log_dropped.get()).sum();
+    let log = node.access_log.as_deref();
+    let mut family =
+        out.family("ringway_log_dropped", Kind::Counter, "Access-log records dropped, by reason.");
+    family.whole(&[("reason", "ring_full")], full);
+    family.whole(&[("reason", "write_failed")], log.map_or(0, |log| log.dropped()));
+    out.family("ringway_log_lines", Kind::Counter, "Access-log lines made.")
+        .whole(&[], log.map_or(0, |log| log.lines()));
+    out.family("ringway_log_failing", Kind::Gauge, "1 while the access log cannot be written.")
+        .whole(&[], log.map_or(0, |log| u64::from(log.is_in_trouble())));
+}
+
+fn process(out: &mut Exposition, node: &Node) {
+    let process = Process::read();
+    let gauges = [
+        ("process_resident_memory_bytes", "Resident memory.", process.resident_bytes),
+        ("process_open_fds", "Open descriptors.", process.open_fds),
+        ("process_max_fds", "Limit of open descriptors.", process.max_fds),
+        ("process_threads", "Threads.", process.threads),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            out.family(name, Kind::Gauge, help).whole(&[], value);
+        }
+    }
+    let started = node.facts.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    out.family("process_start_time_seconds", Kind::Gauge, "Start of the process since the Unix epoch.")
+        .real(&[], started.as_secs_f64());
+}

@@ -1,0 +1,6 @@
+//! What leaves the node about its traffic: lines and numbers.
+
+pub(crate) mod access_log;
+mod exposition;
+pub(crate) mod metrics;
+mod process;
