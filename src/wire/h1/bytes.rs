@@ -7,6 +7,7 @@ const VALUE: u8 = 2;
 const TARGET: u8 = 4;
 const UNRESERVED: u8 = 8;
 const HOST: u8 = 16;
+const PLAIN: u8 = 32;
 
 /// `tchar` (RFC 9110 §5.6.2).
 pub(super) const fn is_token_byte(byte: u8) -> bool {
@@ -42,6 +43,11 @@ pub(super) const fn is_unreserved(byte: u8) -> bool {
 /// A byte of a registered name as we take it: letters, digits, `-`, `.`, `_`.
 pub(super) const fn is_host_byte(byte: u8) -> bool {
     CLASS[byte as usize] & HOST != 0
+}
+
+/// Only letters, digits and `-`: what nearly all field names are made of.
+pub(super) fn is_plain_name(bytes: &[u8]) -> bool {
+    bytes.iter().fold(PLAIN, |all, &byte| all & CLASS[byte as usize]) != 0
 }
 
 /// The value of a hexadecimal digit.
@@ -98,6 +104,9 @@ static CLASS: [u8; 256] = {
         }
         if alphanumeric || matches!(byte, b'-' | b'.' | b'_') {
             class |= HOST;
+        }
+        if alphanumeric || byte == b'-' {
+            class |= PLAIN;
         }
         table[index] = class;
         index += 1;

@@ -1,12 +1,12 @@
 //! The field section of a head: `httparse` splits it, this file judges what it found.
 //!
-//! `scan` has already proven that every line ends with CRLF and that there are few enough of them. What `httparse`
-//! refuses is looked at again, slowly, to name the reason.
+//! `httparse` is more lenient than we are: it takes a bare LF for a line end. So the places of what it found are checked
+//! against each other, and what it refuses is looked at again, slowly, to name the reason.
 
 use memchr::memchr;
 
 use super::HeadError;
-use super::bytes::{is_token, is_token_byte, is_value, span, trim};
+use super::bytes::{is_plain_name, is_token, is_token_byte, is_value, span, trim};
 use super::scan::FIELDS_CEILING;
 use crate::http::{Field, FieldFlags, Known, Span};
 
@@ -51,7 +51,32 @@ pub(super) enum Side {
     Response,
 }
 
-/// Fills `fields` from the field section that ends at `end`, empty line included, and starts at `start`.
+/// Reads the field section that starts at `start` in one go: what nearly every head comes to.
+///
+/// None when the section is incomplete, unusual or wrong: `scan` and [`read_fields`] then find out which. Otherwise the
+/// length of the head and what its fields say. `admits` tells whether a head of so many bytes and fields is within
+/// every bound.
+pub(super) fn read_usual(
+    bytes: &[u8],
+    start: usize,
+    side: Side,
+    fields: &mut Vec<Field>,
+    admits: impl FnOnce(usize, usize) -> bool,
+) -> Option<(usize, Result<Facts, HeadError>)> {
+    let mut table = [httparse::EMPTY_HEADER; FIELDS_USUAL];
+    let Ok(httparse::Status::Complete((used, headers))) =
+        httparse::parse_headers(&bytes[start..], &mut table)
+    else {
+        return None;
+    };
+    let end = start + used;
+    if !admits(end, headers.len()) || !is_strict(bytes, start, end, headers) {
+        return None;
+    }
+    Some((end, judge(bytes, headers, side, fields)))
+}
+
+/// Reads the section between `start` and `end`, its empty line included, of which `scan` has found `count` lines.
 pub(super) fn read_fields(
     bytes: &[u8],
     start: usize,
@@ -60,53 +85,84 @@ pub(super) fn read_fields(
     side: Side,
     fields: &mut Vec<Field>,
 ) -> Result<Facts, HeadError> {
-    fields.clear();
-    let section = &bytes[start..end];
-    // The small table covers what browsers and load generators send; the large one costs more to prepare.
-    let mut facts = Facts::default();
+    // The tables are prepared anew for each head, so a small head does not pay for a large one.
     if count <= FIELDS_USUAL {
-        split::<FIELDS_USUAL>(bytes, section, count, side, fields, &mut facts)?;
+        read_with::<FIELDS_USUAL>(bytes, start, end, side, fields)
+    } else if count <= FIELDS_MANY {
+        read_with::<FIELDS_MANY>(bytes, start, end, side, fields)
     } else {
-        split::<{ FIELDS_CEILING as usize }>(bytes, section, count, side, fields, &mut facts)?;
+        read_with::<{ FIELDS_CEILING as usize }>(bytes, start, end, side, fields)
     }
-    if facts.connection.is_present() {
-        apply_connection(bytes, side, fields, &mut facts)?;
-    }
-    Ok(facts)
 }
 
-fn split<const N: usize>(
+fn read_with<const N: usize>(
     bytes: &[u8],
-    section: &[u8],
-    count: usize,
+    start: usize,
+    end: usize,
     side: Side,
     fields: &mut Vec<Field>,
-    facts: &mut Facts,
-) -> Result<(), HeadError> {
-    if count == 0 {
-        return Ok(());
-    }
+) -> Result<Facts, HeadError> {
+    let section = &bytes[start..end];
     let mut table = [httparse::EMPTY_HEADER; N];
-    let headers = match httparse::parse_headers(section, &mut table) {
+    match httparse::parse_headers(section, &mut table) {
         Ok(httparse::Status::Complete((used, headers)))
-            if used == section.len() && headers.len() == count =>
+            if used == section.len() && is_strict(bytes, start, end, headers) =>
         {
-            headers
+            judge(bytes, headers, side, fields)
         }
-        _ => return Err(diagnose(section)),
-    };
-    fields.reserve(count);
+        _ => Err(diagnose(section)),
+    }
+}
+
+/// Every field begins where the line before it ended with CRLF, and an empty line ends the section: `httparse` takes
+/// LF alone as well.
+fn is_strict(bytes: &[u8], start: usize, end: usize, headers: &[httparse::Header<'_>]) -> bool {
+    let mut at = start;
+    for header in headers {
+        if span_within(bytes, header.name.as_bytes()).start as usize != at {
+            return false;
+        }
+        // An empty value may be a slice of anything; it ends behind the colon.
+        at = if header.value.is_empty() {
+            at + header.name.len() + 1
+        } else {
+            span_within(bytes, header.value).start as usize + header.value.len()
+        };
+        while let Some(b' ' | b'\t') = bytes.get(at) {
+            at += 1;
+        }
+        if bytes.get(at..at + 2) != Some(b"\r\n") {
+            return false;
+        }
+        at += 2;
+    }
+    at + 2 == end && bytes.get(at..end) == Some(b"\r\n")
+}
+
+/// Turns well-formed headers into fields, and notes what they say.
+fn judge(
+    bytes: &[u8],
+    headers: &[httparse::Header<'_>],
+    side: Side,
+    fields: &mut Vec<Field>,
+) -> Result<Facts, HeadError> {
+    fields.clear();
+    fields.reserve(headers.len());
+    let mut facts = Facts::default();
     for header in headers {
         let name = span_within(bytes, header.name.as_bytes());
         let value = if header.value.is_empty() { Span::EMPTY } else { span_within(bytes, header.value) };
         let known = Known::lookup(header.name.as_bytes());
-        let mut flags = FieldFlags { hop_by_hop: note(facts, known, value), look_alike: false };
+        let mut flags = FieldFlags { hop_by_hop: note(&mut facts, known, value), look_alike: false };
         if known == Known::Other && side == Side::Request {
             flags.look_alike = is_look_alike(header.name.as_bytes())?;
         }
         fields.push(Field { name, value, known, flags });
     }
-    Ok(())
+    if facts.connection.is_present() {
+        apply_connection(bytes, side, fields, &mut facts)?;
+    }
+    Ok(facts)
 }
 
 /// Records what the field says; true when the field ends at this hop.
@@ -149,7 +205,7 @@ fn span_within(whole: &[u8], part: &[u8]) -> Span {
 /// Whether an application that folds separators together could read `name` as another name (R12). An error when that
 /// other name is one that framing or identity depend on.
 fn is_look_alike(name: &[u8]) -> Result<bool, HeadError> {
-    if name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+    if is_plain_name(name) {
         return Ok(false);
     }
     let mut folded = [0; Known::BYTES_MAX];
@@ -319,8 +375,9 @@ fn has_tab_around(bytes: &[u8], value: Span) -> bool {
     before.chain(after).any(|&byte| byte == b'\t')
 }
 
-/// Fields that the small table holds.
-const FIELDS_USUAL: usize = 16;
+/// Fields that the tables hold: that of browsers and load generators, that of most others.
+const FIELDS_USUAL: usize = 24;
+const FIELDS_MANY: usize = 64;
 
 /// Options that all `Connection` fields of a head may have together; each costs a pass over the fields.
 const CONNECTION_OPTIONS_MAX: usize = 32;

@@ -3,7 +3,7 @@
 //! Narrower than the grammar on purpose: no user information, no escapes, no commas, no empty port, and a name that
 //! ends in a number must be an IPv4 address, because resolvers disagree about everything else.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use memchr::memchr;
@@ -26,8 +26,8 @@ impl Authority {
             check_ipv6(&inner[..end])?;
             (end + 2, &inner[end + 1..])
         } else {
-            let end = memchr(b':', text).unwrap_or(text.len());
-            (check_name(&text[..end])?, &text[end..])
+            let end = name_end(text)?;
+            (end - usize::from(text[..end].ends_with(b".")), &text[end..])
         };
         Ok(Authority { host_bytes, port: parse_port(rest)? })
     }
@@ -45,32 +45,55 @@ fn check_ipv6(text: &[u8]) -> Result<(), HeadError> {
     Ipv6Addr::from_str(text).map(drop).map_err(|_| HeadError::BadHost)
 }
 
-/// Length of the name without its trailing dot.
-fn check_name(name: &[u8]) -> Result<usize, HeadError> {
-    let bare = name.strip_suffix(b".").unwrap_or(name);
-    if bare.is_empty() || bare.len() > NAME_BYTES_MAX {
+/// Where the name at the start of `text` ends: at the colon or at the end. One pass, this is in every request.
+fn name_end(text: &[u8]) -> Result<usize, HeadError> {
+    let mut end = 0usize;
+    let mut label_bytes = 0;
+    let mut last_label_bytes = 0;
+    for &byte in text {
+        match byte {
+            b':' => break,
+            b'.' => {
+                if label_bytes == 0 {
+                    return Err(HeadError::BadHost);
+                }
+                last_label_bytes = label_bytes;
+                label_bytes = 0;
+            }
+            _ => {
+                label_bytes += 1;
+                if !is_host_byte(byte) || label_bytes > LABEL_BYTES_MAX {
+                    return Err(HeadError::BadHost);
+                }
+            }
+        }
+        end += 1;
+    }
+    // A trailing dot has opened a label that nothing came into.
+    let bare = if label_bytes == 0 { end.saturating_sub(1) } else { end };
+    let last = if label_bytes == 0 { last_label_bytes } else { label_bytes };
+    if bare == 0 || bare > NAME_BYTES_MAX {
         return Err(HeadError::BadHost);
     }
-    let mut label_start = 0;
-    for (at, &byte) in bare.iter().enumerate() {
-        if byte == b'.' {
-            check_label(&bare[label_start..at])?;
-            label_start = at + 1;
-        } else if !is_host_byte(byte) {
-            return Err(HeadError::BadHost);
-        }
+    let label = &text[bare - last..bare];
+    if label[0].is_ascii_digit() && is_number(label) && !is_ipv4(&text[..bare]) {
+        return Err(HeadError::BadHost);
     }
-    let last = &bare[label_start..];
-    check_label(last)?;
-    if last[0].is_ascii_digit() && is_number(last) {
-        let text = std::str::from_utf8(bare).map_err(|_| HeadError::BadHost)?;
-        Ipv4Addr::from_str(text).map_err(|_| HeadError::BadHost)?;
-    }
-    Ok(bare.len())
+    Ok(end)
 }
 
-fn check_label(label: &[u8]) -> Result<(), HeadError> {
-    if label.is_empty() || label.len() > LABEL_BYTES_MAX { Err(HeadError::BadHost) } else { Ok(()) }
+/// Four decimal numbers below 256, without leading zeros: some read those as octal.
+fn is_ipv4(text: &[u8]) -> bool {
+    let mut numbers = 0;
+    let rest_is_good = text.split(|&byte| byte == b'.').all(|part| {
+        numbers += 1;
+        let digits_only = part.iter().all(u8::is_ascii_digit);
+        let value = part
+            .iter()
+            .fold(0u32, |value, &digit| value.wrapping_mul(10).wrapping_add(u32::from(digit & 0xf)));
+        digits_only && matches!((part.len(), part), (1, _) | (2..=3, [b'1'..=b'9', ..])) && value < 256
+    });
+    numbers == 4 && rest_is_good
 }
 
 /// Decimal, or the `0x` form that some resolvers read as an address.

@@ -18,18 +18,21 @@ impl RequestLine {
     /// `line` is the first line of the head, without its CRLF.
     pub(super) fn parse(line: &[u8], uri_bytes_max: u32) -> Result<RequestLine, HeadError> {
         // From both ends: whatever spaces are left are in the target, where none may be.
-        let (Some(first), Some(last)) = (memchr(b' ', line), memrchr(b' ', line)) else {
+        let Some(first) = memchr(b' ', line) else {
             return Err(malformed(line));
         };
         let token = &line[..first];
-        if !is_token(token) || token.len() > METHOD_BYTES_MAX {
-            return Err(if line.contains(&b'\r') { HeadError::BareCr } else { HeadError::BadMethod });
+        let method = Method::parse(token, span(0, first));
+        if matches!(method, Method::Other(_)) && (!is_token(token) || token.len() > METHOD_BYTES_MAX) {
+            return Err(if token.contains(&b'\r') { HeadError::BareCr } else { HeadError::BadMethod });
         }
-        if first == last {
-            return Err(malformed(line));
-        }
-        let target = &line[first + 1..last];
-        let version = parse_version(&line[last + 1..])?;
+        let Some((rest, version)) = line[first + 1..].split_last_chunk::<{ VERSION_BYTES + 1 }>() else {
+            return Err(name_bad_end(line, first));
+        };
+        let (b' ', version) = (version[0], parse_version(&version[1..])) else {
+            return Err(name_bad_end(line, first));
+        };
+        let (target, version, last) = (rest, version?, first + 1 + rest.len());
         if target.is_empty() || target[0] == b' ' || target.ends_with(b" ") {
             return Err(HeadError::BadRequestLine);
         }
@@ -39,7 +42,6 @@ impl RequestLine {
         if !is_target(target) {
             return Err(if target.contains(&b'\r') { HeadError::BareCr } else { HeadError::BadUri });
         }
-        let method = Method::parse(token, span(0, first));
         if method == Method::Connect {
             return Err(HeadError::ConnectNotAllowed);
         }
@@ -84,6 +86,17 @@ fn parse_version(spelled: &[u8]) -> Result<Version, HeadError> {
         [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(HeadError::UnsupportedVersion),
         _ if spelled.contains(&b'\r') => Err(HeadError::BareCr),
         _ => Err(HeadError::BadVersion),
+    }
+}
+
+/// Why no version of eight bytes stands behind a target and a space.
+#[cold]
+fn name_bad_end(line: &[u8], first: usize) -> HeadError {
+    match memrchr(b' ', line) {
+        Some(last) if last > first => {
+            parse_version(&line[last + 1..]).err().unwrap_or(HeadError::BadRequestLine)
+        }
+        _ => malformed(line),
     }
 }
 

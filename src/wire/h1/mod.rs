@@ -18,6 +18,8 @@ mod fields;
 mod host;
 mod line;
 pub mod machine;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 mod request;
 mod response;
 mod scan;

@@ -1,6 +1,7 @@
 //! Request heads: the strict reading of RFC 9112 §3, §5 and §6 on the downstream side.
 
 use base::limits::HttpLimits;
+use memchr::memchr;
 
 use super::bytes::span;
 use super::fields::{self, Facts, Side};
@@ -44,6 +45,11 @@ impl RequestReader {
     /// `Complete(n)`: the head took the first n bytes, `head` is filled, and the next call starts a new head. `head`
     /// means nothing after any other result.
     pub fn read(&mut self, bytes: &[u8], head: &mut RequestHead) -> Result<Progress, HeadError> {
+        if self.scan.is_fresh()
+            && let Some(result) = self.read_at_once(bytes, head)
+        {
+            return result;
+        }
         loop {
             match self.scan.step(bytes)? {
                 Step::More => return Ok(Progress::Partial),
@@ -53,34 +59,47 @@ impl RequestReader {
                 }
                 Step::End { head_bytes, fields } => {
                     let (line, start) = self.line.ok_or(HeadError::BadRequestLine)?;
-                    let bytes = &bytes[..head_bytes];
-                    fill(line, start, fields, bytes, head)?;
+                    head.clear();
+                    let facts = fields::read_fields(
+                        bytes,
+                        start,
+                        head_bytes,
+                        fields,
+                        Side::Request,
+                        &mut head.fields,
+                    )?;
+                    fill(line, &facts, &bytes[..head_bytes], head)?;
                     self.reset();
                     return Ok(Progress::Complete(head_bytes));
                 }
             }
         }
     }
+
+    /// The short way for a head that is complete and ordinary. None sends it the long way, which gives the same answer
+    /// and knows the reason of every refusal.
+    fn read_at_once(&self, bytes: &[u8], head: &mut RequestHead) -> Option<Result<Progress, HeadError>> {
+        let lf = memchr(b'\n', bytes)?;
+        let line = RequestLine::parse(bytes[..lf].strip_suffix(b"\r")?, self.uri_bytes_max).ok()?;
+        head.clear();
+        let admits = |head_bytes, fields| self.scan.surely_admits(head_bytes, fields);
+        let (used, facts) = fields::read_usual(bytes, lf + 1, Side::Request, &mut head.fields, admits)?;
+        let filled = facts.and_then(|facts| fill(line, &facts, &bytes[..used], head));
+        Some(filled.map(|()| Progress::Complete(used)))
+    }
 }
 
-fn fill(
-    line: RequestLine,
-    start: usize,
-    count: usize,
-    bytes: &[u8],
-    head: &mut RequestHead,
-) -> Result<(), HeadError> {
-    head.clear();
+/// Sets everything but the fields.
+fn fill(line: RequestLine, facts: &Facts, bytes: &[u8], head: &mut RequestHead) -> Result<(), HeadError> {
     head.method = line.method;
     head.version = line.version;
     head.target = line.target;
     head.head_bytes = span(0, bytes.len()).len;
-    let facts = fields::read_fields(bytes, start, bytes.len(), count, Side::Request, &mut head.fields)?;
-    head.body = body_length(bytes, head, &facts)?;
-    set_target(bytes, head, &facts)?;
-    head.expect_continue = expects_continue(bytes, head, &facts)?;
-    head.keep_alive = connection::wants_to_persist(head.version, &facts);
-    head.upgrade = connection::upgrade_of(bytes, head.version, &facts);
+    head.body = body_length(bytes, head, facts)?;
+    set_target(bytes, head, facts)?;
+    head.expect_continue = expects_continue(bytes, head, facts)?;
+    head.keep_alive = connection::wants_to_persist(head.version, facts);
+    head.upgrade = connection::upgrade_of(bytes, head.version, facts);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Response heads: the strict reading on the upstream side.
 
 use base::limits::HttpLimits;
+use memchr::memchr;
 
 use super::bytes::span;
 use super::fields::{self, Facts, Side};
@@ -38,18 +39,43 @@ impl ResponseReader {
     /// `Complete(n)`: the head took the first n bytes, `head` is filled, and the next call starts a new head. `head`
     /// means nothing after any other result.
     pub fn read(&mut self, bytes: &[u8], head: &mut ResponseHead) -> Result<Progress, HeadError> {
+        if self.scan.is_fresh()
+            && let Some(result) = self.read_at_once(bytes, head)
+        {
+            return result;
+        }
         loop {
             match self.scan.step(bytes)? {
                 Step::More => return Ok(Progress::Partial),
                 Step::StartLine(end) => self.line = Some((StatusLine::parse(&bytes[..end])?, end + 2)),
                 Step::End { head_bytes, fields } => {
                     let (line, start) = self.line.ok_or(HeadError::BadStatusLine)?;
-                    fill(line, start, fields, self.request_is_head, &bytes[..head_bytes], head)?;
+                    head.clear();
+                    let facts = fields::read_fields(
+                        bytes,
+                        start,
+                        head_bytes,
+                        fields,
+                        Side::Response,
+                        &mut head.fields,
+                    )?;
+                    fill(line, &facts, self.request_is_head, &bytes[..head_bytes], head)?;
                     self.restart();
                     return Ok(Progress::Complete(head_bytes));
                 }
             }
         }
+    }
+
+    /// The short way for a head that is complete and ordinary; see `RequestReader::read_at_once`.
+    fn read_at_once(&self, bytes: &[u8], head: &mut ResponseHead) -> Option<Result<Progress, HeadError>> {
+        let lf = memchr(b'\n', bytes)?;
+        let line = StatusLine::parse(bytes[..lf].strip_suffix(b"\r")?).ok()?;
+        head.clear();
+        let admits = |head_bytes, fields| self.scan.surely_admits(head_bytes, fields);
+        let (used, facts) = fields::read_usual(bytes, lf + 1, Side::Response, &mut head.fields, admits)?;
+        let filled = facts.and_then(|facts| fill(line, &facts, self.request_is_head, &bytes[..used], head));
+        Some(filled.map(|()| Progress::Complete(used)))
     }
 
     fn restart(&mut self) {
@@ -58,25 +84,23 @@ impl ResponseReader {
     }
 }
 
+/// Sets everything but the fields.
 fn fill(
     line: StatusLine,
-    start: usize,
-    count: usize,
+    facts: &Facts,
     request_is_head: bool,
     bytes: &[u8],
     head: &mut ResponseHead,
 ) -> Result<(), HeadError> {
-    head.clear();
     head.version = line.version;
     head.status = line.status;
     head.reason = line.reason;
     head.head_bytes = span(0, bytes.len()).len;
-    let facts = fields::read_fields(bytes, start, bytes.len(), count, Side::Response, &mut head.fields)?;
-    set_body(bytes, request_is_head, head, &facts)?;
+    set_body(bytes, request_is_head, head, facts)?;
     head.keep_alive = head.body != BodyLength::UntilClose
-        && !is_contradictory(head, &facts)
-        && connection::wants_to_persist(head.version, &facts);
-    head.upgrade = connection::upgrade_of(bytes, head.version, &facts);
+        && !is_contradictory(head, facts)
+        && connection::wants_to_persist(head.version, facts);
+    head.upgrade = connection::upgrade_of(bytes, head.version, facts);
     Ok(())
 }
 

@@ -59,6 +59,17 @@ impl HeadScan {
         self.lines = 0;
     }
 
+    /// Nothing of the head has been looked at.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.scanned == 0
+    }
+
+    /// A complete head of so many bytes and fields breaks no bound, whatever its lines are like. False says nothing.
+    pub(super) fn surely_admits(&self, head_bytes: usize, fields: usize) -> bool {
+        head_bytes <= self.head_bytes_max.min(self.line_bytes_max) as usize
+            && fields <= usize::from(self.fields_max)
+    }
+
     /// Goes on to the next event. `bytes` starts where the head starts, on every call.
     pub(super) fn step(&mut self, bytes: &[u8]) -> Result<Step, HeadError> {
         debug_assert!(bytes.len() >= self.scanned, "the head must keep its start until it is complete");

@@ -44,7 +44,7 @@ impl Known {
     /// The longest known name.
     pub const BYTES_MAX: usize = 25;
 
-    /// The known name that `name` spells, ignoring case.
+    /// The known name that `name`, a token, spells, ignoring case.
     ///
     /// Length and three bytes select one candidate, which is compared in full.
     pub fn lookup(name: &[u8]) -> Known {
@@ -52,7 +52,7 @@ impl Known {
             return Known::Other;
         }
         let known = CANDIDATES[slot(name, FACTOR)];
-        if name.eq_ignore_ascii_case(known.as_str().as_bytes()) { known } else { Known::Other }
+        if equals_folded(name, known.as_str().as_bytes()) { known } else { Known::Other }
     }
 
     /// Framing, the connection and the client's identity depend on it: no other name may be mistaken for it (R12).
@@ -69,6 +69,36 @@ impl Known {
                 | Known::Location
                 | Known::SecWebSocketKey
         )
+    }
+}
+
+/// Whether `name`, a token, is `lower` in any case. Known names have only letters, digits and `-`, and no other byte
+/// of a token folds to one of those with `| 0x20`; so words can be compared instead of bytes (User-Agent: 12 → 4 ns).
+fn equals_folded(name: &[u8], lower: &[u8]) -> bool {
+    fn differ<const N: usize>(a: Option<&[u8; N]>, b: Option<&[u8; N]>) -> bool {
+        match (a, b) {
+            (Some(a), Some(b)) => a.iter().zip(b).fold(0, |all, (a, b)| all | ((a | 0x20) ^ b)) != 0,
+            _ => true,
+        }
+    }
+    if name.len() != lower.len() {
+        return false;
+    }
+    match name.len() {
+        // Both ends of what is left overlap rather than fall back to single bytes.
+        0..4 => name.eq_ignore_ascii_case(lower),
+        4..8 => {
+            !differ(name.first_chunk::<4>(), lower.first_chunk())
+                && !differ(name.last_chunk::<4>(), lower.last_chunk())
+        }
+        8..=16 => {
+            !differ(name.first_chunk::<8>(), lower.first_chunk())
+                && !differ(name.last_chunk::<8>(), lower.last_chunk())
+        }
+        _ => {
+            !differ(name.first_chunk::<16>(), lower.first_chunk())
+                && !differ(name.last_chunk::<16>(), lower.last_chunk())
+        }
     }
 }
 

@@ -27,7 +27,7 @@ pub enum TargetForm {
 }
 
 /// The head of a request. Spans point into the bytes that it was parsed from, unless said otherwise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestHead {
     pub method: Method,
     pub version: Version,
@@ -134,7 +134,7 @@ impl<'a> Request<'a> {
 }
 
 /// The head of a response.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ResponseHead {
     pub version: Version,
     pub status: u16,

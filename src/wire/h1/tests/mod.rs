@@ -1,11 +1,17 @@
 //! The readers, the body decoder and the serialiser, seen from outside: one file per group of requirements.
 
+mod body;
+mod connection;
 mod framing;
+mod host;
+mod lines;
+mod response;
+mod target;
 mod usual;
 
 use base::limits::HttpLimits;
 
-use super::{HeadError, Progress, RequestReader, ResponseReader};
+use super::{HeadError, Progress, RequestReader, ResponseReader, properties};
 use crate::http::{Method, Request, RequestHead, Response, ResponseHead};
 
 /// A complete request head and its bytes.
@@ -32,6 +38,9 @@ fn request(bytes: impl AsRef<[u8]>) -> Result<Parsed, HeadError> {
 
 fn request_within(limits: &HttpLimits, bytes: impl AsRef<[u8]>) -> Result<Parsed, HeadError> {
     let bytes = bytes.as_ref();
+    // R26 and R27 hold for every vector of every table.
+    properties::request_head(bytes);
+    properties::round_trip(bytes);
     let mut head = RequestHead::default();
     match RequestReader::new(limits).read(bytes, &mut head)? {
         Progress::Complete(used) => Ok(Parsed { head, bytes: bytes[..used].to_vec() }),
@@ -60,6 +69,7 @@ impl ParsedResponse {
 /// Reads `bytes` as the head of a response to `method`.
 fn response_to(method: Method, bytes: impl AsRef<[u8]>) -> Result<ParsedResponse, HeadError> {
     let bytes = bytes.as_ref();
+    properties::response_head(&[&[u8::from(method == Method::Head)], bytes].concat());
     let mut head = ResponseHead::default();
     match ResponseReader::new(&HttpLimits::DEFAULT, method).read(bytes, &mut head)? {
         Progress::Complete(used) => Ok(ParsedResponse { head, bytes: bytes[..used].to_vec() }),

@@ -1,0 +1,282 @@
+//! The seam between the worker and the kernel: what a driver does, and what it promises.
+//!
+//! There is one driver per worker, chosen when the worker starts: [`Ring`](ring::Ring) (io_uring) or
+//! [`Epoll`](epoll::Epoll). The choice is an enum and a branch at each call. Everything above (`socket`, `core`, the
+//! public types) is the same for all of them, and is written for completions; a driver over readiness performs the
+//! operation itself once the descriptor is ready.
+//!
+//! # Words
+//!
+//! A *socket* is named by its [`Token`] and its descriptor; the caller passes both. Per socket at most one receive,
+//! one send, one accept and one connect are pending. Every *operation* ends with exactly one terminal event (only an
+//! accept reports several, each but the last with `more`), either in the return value of the call that started it
+//! ([`Submitted::Done`]) or as a [`Completion`] from `reap`, never both.
+//!
+//! # What each driver keeps
+//!
+//! 1. Memory behind a send, a connect and an owned receive is used only until the terminal event, and the caller
+//!    (`socket::Socket`) neither frees nor touches it before that. Dropping a future reaches no driver.
+//! 2. `cancel` is a wish. [`Cancelled::Now`] says that the operation has ended and that no event follows;
+//!    [`Cancelled::Later`] says that its terminal event follows, which may still be a success: received bytes,
+//!    accepted descriptors and sent counts are never lost.
+//! 3. `close` comes after the terminal events of all operations of the socket. From then on the driver never
+//!    mentions the token again.
+//! 4. `receive` into the pool lends no memory to a quiet socket: the buffer is taken when bytes are there. A driver
+//!    that finds no free buffer keeps the operation pending, in the order of arrival, until one comes back; it counts
+//!    this and neither polls nor waits on a timer.
+//! 5. An empty result of a receive is the end of the stream. The caller never passes an owned target without room.
+//! 6. A send may be short: the result says how much was taken, and the caller sends the rest as a new operation.
+//! 7. `wait` submits everything, then blocks until a completion is there, the timeout is over, or the worker was woken
+//!    by another thread (`wake::Shared`). It does not block while completions are already waiting. It may return early.
+//! 8. `reap` hands out at most `budget` completions and leaves the rest for the next turn; it makes no socket wait
+//!    for ever behind others.
+//! 9. Errors are `errno` values. `ECANCELED` ends a cancelled operation; `ENOBUFS` and `EAGAIN` are never reported.
+//! 10. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
+
+pub(crate) mod epoll;
+
+use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use base::Key;
+use base::addr::Addr;
+use base::time::Instant;
+
+use crate::buffers::Buf;
+use crate::output::Message;
+use crate::socket::Socket;
+use crate::sys::{self, End, SockAddr};
+use epoll::Epoll;
+
+/// Names a socket of the worker; a driver stores its 24-bit generation and its index, and compares both.
+pub(crate) type Token = Key<Socket>;
+
+/// An error number of the system.
+pub(crate) type Errno = i32;
+
+/// The driver of one worker.
+pub(crate) enum Driver {
+    Epoll(Epoll),
+}
+
+/// An operation that can be pending on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Op {
+    Receive,
+    Send,
+    Accept,
+    Connect,
+}
+
+/// Where received bytes go.
+pub(crate) enum Target {
+    /// A buffer of the worker's pool, taken when bytes are there.
+    Pool,
+    /// Memory of the caller, valid until the terminal event; `len` is not 0.
+    Owned { at: *mut u8, len: usize },
+}
+
+/// How a send began.
+pub(crate) enum Submitted {
+    /// The result comes as a [`Completion`].
+    Pending,
+    /// The operation has already ended.
+    Done(Result<usize, Errno>),
+}
+
+/// How a cancellation began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancelled {
+    /// The operation has ended; no event follows.
+    Now,
+    /// The terminal event follows.
+    Later,
+}
+
+/// One event of one operation.
+pub(crate) struct Completion {
+    pub(crate) token: Token,
+    pub(crate) event: Event,
+}
+
+pub(crate) enum Event {
+    Received(Result<Received, Errno>),
+    Sent(Result<usize, Errno>),
+    /// `more` is false on the terminal event. The descriptor belongs to the receiver of the event.
+    Accepted {
+        result: Result<RawFd, Errno>,
+        more: bool,
+    },
+    Connected(Result<(), Errno>),
+}
+
+/// What a receive brought.
+pub(crate) enum Received {
+    /// A pool buffer with its bytes, for [`Target::Pool`]; empty at the end of the stream.
+    Pooled(Buf),
+    /// Bytes written to the caller's memory, for [`Target::Owned`]; 0 at the end of the stream.
+    Owned(usize),
+}
+
+/// Calls the same method on whichever driver there is.
+macro_rules! each {
+    ($driver:expr, $it:ident => $call:expr) => {
+        match $driver {
+            Driver::Epoll($it) => $call,
+        }
+    };
+}
+
+/// Operations that wait for a peer.
+impl Driver {
+    /// Takes over a connected or accepted socket, before its first operation.
+    pub(crate) fn attach(&mut self, token: Token, fd: RawFd) -> io::Result<()> {
+        each!(self, driver => driver.attach(token, fd))
+    }
+
+    /// Starts a receive. `expect_quiet` says that no bytes are expected yet, so that a first attempt is wasted.
+    ///
+    /// # Safety
+    /// An owned target is valid to write and untouched by others until the terminal event.
+    pub(crate) unsafe fn receive(&mut self, token: Token, fd: RawFd, target: Target, expect_quiet: bool) {
+        // SAFETY: the caller's promise is handed on.
+        each!(self, driver => unsafe { driver.receive(token, fd, target, expect_quiet) })
+    }
+
+    /// Starts to send a message.
+    ///
+    /// # Safety
+    /// The message and all its vectors are valid and unchanged until the terminal event.
+    pub(crate) unsafe fn send(&mut self, token: Token, fd: RawFd, message: *const Message) -> Submitted {
+        // SAFETY: the caller's promise is handed on.
+        each!(self, driver => unsafe { driver.send(token, fd, message) })
+    }
+
+    /// Starts to accept, until cancelled or failed. Accepted descriptors are in the mode that this driver needs.
+    pub(crate) fn accept(&mut self, token: Token, fd: RawFd) {
+        each!(self, driver => driver.accept(token, fd))
+    }
+
+    /// Starts to connect a socket from [`Driver::open`].
+    ///
+    /// # Safety
+    /// The address is valid and unchanged until the terminal event.
+    pub(crate) unsafe fn connect(&mut self, token: Token, fd: RawFd, to: *const SockAddr) {
+        // SAFETY: the caller's promise is handed on.
+        each!(self, driver => unsafe { driver.connect(token, fd, to) })
+    }
+
+    /// Asks a pending operation to end.
+    pub(crate) fn cancel(&mut self, token: Token, op: Op) -> Cancelled {
+        each!(self, driver => driver.cancel(token, op))
+    }
+
+    /// Closes a socket that has no pending operation.
+    pub(crate) fn close(&mut self, token: Token, fd: RawFd) {
+        each!(self, driver => driver.close(token, fd))
+    }
+
+    /// Submits, and blocks at most `timeout` (None: without limit); see the module doc, 7.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        each!(self, driver => driver.wait(timeout))
+    }
+
+    /// Appends at most `budget` completions; an accept may exceed it by one batch.
+    pub(crate) fn reap(&mut self, budget: usize, completions: &mut Vec<Completion>) {
+        each!(self, driver => driver.reap(budget, completions))
+    }
+
+    /// Operations without a terminal event.
+    pub(crate) fn live_ops(&self) -> u64 {
+        each!(self, driver => driver.live_ops())
+    }
+
+    /// What the driver has counted since it started.
+    pub(crate) fn counts(&self) -> Counts {
+        each!(self, driver => driver.counts())
+    }
+}
+
+/// Totals that only the driver knows.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) starved: u64,
+    pub(crate) stale_completions: u64,
+    pub(crate) cq_overflows: u64,
+}
+
+/// What completes at once: the clock and calls on one descriptor. A simulated network has its own answers.
+impl Driver {
+    pub(crate) fn now(&self) -> Instant {
+        match self {
+            Driver::Epoll(_) => sys::clock(),
+        }
+    }
+
+    /// The wall clock in nanoseconds since 1970.
+    pub(crate) fn wall_nanos(&self) -> u64 {
+        match self {
+            Driver::Epoll(_) => sys::wall_clock(),
+        }
+    }
+
+    /// A new socket for connecting, in the mode that this driver needs.
+    pub(crate) fn open(&mut self, family: i32) -> io::Result<RawFd> {
+        match self {
+            Driver::Epoll(_) => sys::stream_socket(family, true).map(IntoRawFd::into_raw_fd),
+        }
+    }
+
+    /// Takes over a listening socket, in the mode that this driver needs.
+    pub(crate) fn adopt_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<RawFd> {
+        match self {
+            Driver::Epoll(driver) => driver.adopt_listener(token, socket),
+        }
+    }
+
+    /// Whether descriptors are numbers of a simulated network, on which system calls must not be made.
+    pub(crate) fn is_simulated(&self) -> bool {
+        match self {
+            Driver::Epoll(_) => false,
+        }
+    }
+
+    pub(crate) fn address(&self, fd: RawFd, end: End) -> Option<Addr> {
+        match self {
+            Driver::Epoll(_) => sys::address(fd, end),
+        }
+    }
+
+    pub(crate) fn shutdown_write(&mut self, fd: RawFd) {
+        match self {
+            Driver::Epoll(_) => sys::shutdown_write(fd),
+        }
+    }
+
+    pub(crate) fn set_reset_on_close(&mut self, fd: RawFd) {
+        match self {
+            Driver::Epoll(_) => sys::set_reset_on_close(fd),
+        }
+    }
+
+    pub(crate) fn set_keepalive(&mut self, fd: RawFd, idle: Duration, interval: Duration, probes: u32) {
+        match self {
+            // A socket that is gone, or a Unix socket, needs no probes.
+            Driver::Epoll(_) => drop(sys::set_keepalive(fd, idle, interval, probes)),
+        }
+    }
+
+    pub(crate) fn acked_bytes(&self, fd: RawFd) -> Option<u64> {
+        match self {
+            Driver::Epoll(_) => sys::acked_bytes(fd),
+        }
+    }
+
+    /// Closes a descriptor that never became a socket of the worker.
+    pub(crate) fn discard(&mut self, fd: RawFd) {
+        match self {
+            Driver::Epoll(_) => sys::close(fd),
+        }
+    }
+}
