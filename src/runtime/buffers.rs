@@ -193,7 +193,7 @@ impl From<Vec<u8>> for Buf {
 
 /// The buffers of one worker: its leases, and the free lists of everything that it hands out.
 pub(crate) struct Buffers {
-    lease_count: u32,
+    lease_count: u16,
     lease_bytes: usize,
     /// Some while the ring driver lends its receive buffers to the kernel.
     leases: RefCell<Option<Leases>>,
@@ -212,7 +212,7 @@ pub(crate) struct Buffers {
 impl Buffers {
     pub(crate) fn new(lease_count: u16, lease_bytes: u32, relay_large_bytes_max: u64) -> Rc<Buffers> {
         Rc::new(Buffers {
-            lease_count: u32::from(lease_count.clamp(1, 1 << 15)),
+            lease_count: lease_count.clamp(1, 1 << 15),
             lease_bytes: lease_bytes.max(512) as usize,
             leases: RefCell::new(None),
             out: Cell::new(0),
@@ -231,7 +231,7 @@ impl Buffers {
         *self.leases.borrow_mut() = Some(leases);
     }
 
-    pub(crate) fn lease_count(&self) -> u32 {
+    pub(crate) fn lease_count(&self) -> u16 {
         self.lease_count
     }
 
@@ -283,7 +283,7 @@ impl Buffers {
     /// A task may keep what it received for as long as its other side is slow; without this, as many stalled
     /// connections as there are leases would stop every other receive of the worker.
     pub(crate) fn relieved(&self, buf: Buf) -> Buf {
-        if self.out.get() * 4 <= self.lease_count * 3 {
+        if self.out.get() * 4 <= u32::from(self.lease_count) * 3 {
             return buf;
         }
         self.copied_out_bytes.set(self.copied_out_bytes.get() + buf.len() as u64);
@@ -300,7 +300,7 @@ impl Buffers {
     fn pooled_back(&self, bytes: Vec<u8>) {
         self.out.set(self.out.get() - 1);
         let mut free = self.pooled.borrow_mut();
-        if free.len() < self.lease_count as usize {
+        if free.len() < usize::from(self.lease_count) {
             free.push(bytes);
         }
     }

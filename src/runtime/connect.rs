@@ -58,7 +58,8 @@ fn start(core: &Core, to: &Addr, options: ConnectOptions) -> io::Result<Token> {
         return Err(error);
     }
     let address: *const SockAddr = &*to;
-    let token = core.sockets.borrow_mut().insert(Socket::new(fd, Role::Connecting { to, pending: true }));
+    let token =
+        core.sockets.borrow_mut().insert(Socket::new(fd, Role::Connecting { _to: to, pending: true }));
     // SAFETY: the address lives in a box of the socket's role, which changes only in `core::connected`, after the
     // terminal event; the slot is not freed before that (`Socket::is_busy`).
     unsafe { driver.connect(token, fd, address) };

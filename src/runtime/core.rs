@@ -24,7 +24,6 @@ use crate::timer::{Timers, remember};
 use crate::wake::{self, Local, Shared};
 
 pub(crate) struct Core {
-    // Fields are dropped in this order: the driver ends its operations before the memory behind them goes.
     pub(crate) driver: RefCell<Driver>,
     pub(crate) sockets: RefCell<Slab<Socket>>,
     pub(crate) timers: RefCell<Timers>,
@@ -361,6 +360,14 @@ impl Core {
 impl Drop for Core {
     fn drop(&mut self) {
         wake::unregister(self.local.slot());
+        let (driver, sockets) = (self.driver.get_mut(), std::mem::take(self.sockets.get_mut()));
+        if !driver.end() {
+            // The kernel may still use memory of these.
+            return std::mem::forget(sockets);
+        }
+        for (_, socket) in sockets.iter().filter(|(_, socket)| socket.fd >= 0) {
+            driver.discard(socket.fd);
+        }
     }
 }
 
@@ -387,6 +394,8 @@ fn received(socket: &mut Socket, result: Result<Received, Errno>) -> Option<Wake
             }
         }
         (Ok(Received::Owned(_)), _) => Buf::empty(),
+        // Nothing was received; whoever still waits starts again.
+        (Err(libc::EAGAIN | libc::EINTR), _) => return socket.reader.clone(),
         // Only a closing socket cancels its receive, and nobody asks it for the reason.
         (Err(errno), _) => {
             socket.end = Some(End::Failed(errno));

@@ -15,7 +15,6 @@
 //! Nothing that the kernel reads or writes belongs to a future. Receive and send state live in the worker's table of
 //! sockets; a slot is freed, and its descriptor closed, only after the terminal event of its last operation. Slots
 //! carry generations: an event for an earlier owner releases what it carries and does nothing else.
-#![allow(dead_code, reason = "leases wait for the ring driver")]
 
 mod bind;
 mod buffers;

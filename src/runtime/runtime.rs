@@ -18,6 +18,7 @@ use crate::connect::{Connect, ConnectOptions};
 use crate::core::Core;
 use crate::driver::Driver;
 use crate::driver::epoll::Epoll;
+use crate::driver::ring::Ring;
 use crate::listener::Listener;
 use crate::options::{Gauges, Options};
 use crate::probe::{DriverKind, Selection};
@@ -49,7 +50,10 @@ impl Runtime {
         let (local, shared) = wake::register()?;
         let driver = match selection.kind {
             DriverKind::Epoll => Epoll::new(shared.event(), Rc::clone(&buffers)).map(Driver::Epoll),
-            DriverKind::IoUring | DriverKind::Simulated => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            DriverKind::IoUring => {
+                Ring::new(shared.event(), Rc::clone(&buffers), options.ring_entries).map(Driver::Ring)
+            }
+            DriverKind::Simulated => Err(io::Error::from(io::ErrorKind::Unsupported)),
         };
         match driver {
             Ok(driver) => {

@@ -60,8 +60,8 @@ const _: () = assert!(size_of::<Socket>() <= 256, "every idle connection has one
 pub(crate) enum Role {
     Stream,
     Connecting {
-        /// Read by the kernel while the attempt is pending.
-        to: Box<SockAddr>,
+        /// Read by the kernel, through its address, while the attempt is pending.
+        _to: Box<SockAddr>,
         pending: bool,
     },
     Listener(Box<Accepts>),

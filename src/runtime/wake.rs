@@ -34,7 +34,6 @@ impl Remote {
 
 /// The part of a runtime that other threads reach.
 pub(crate) struct Shared {
-    slot: u16,
     event: OwnedFd,
     /// True from the first wake until the worker takes notice: one write per wait, however many wake.
     notified: AtomicBool,
@@ -72,7 +71,7 @@ pub(crate) fn register() -> io::Result<(Rc<Local>, Arc<Shared>)> {
     let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
     let free = registry.iter().position(Option::is_none).unwrap_or(registry.len());
     let slot = u16::try_from(free).map_err(|_| io::Error::other("65,536 runtimes in one process"))?;
-    let shared = Arc::new(Shared { slot, event, notified: AtomicBool::new(false), inbox: Mutex::default() });
+    let shared = Arc::new(Shared { event, notified: AtomicBool::new(false), inbox: Mutex::default() });
     if free == registry.len() {
         registry.push(None);
     }

@@ -34,6 +34,7 @@
 //! 10. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
 
 pub(crate) mod epoll;
+pub(crate) mod ring;
 
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -48,6 +49,7 @@ use crate::output::Message;
 use crate::socket::Socket;
 use crate::sys::{self, End, SockAddr};
 use epoll::Epoll;
+use ring::Ring;
 
 /// Names a socket of the worker; a driver stores its 24-bit generation and its index, and compares both.
 pub(crate) type Token = Key<Socket>;
@@ -56,7 +58,9 @@ pub(crate) type Token = Key<Socket>;
 pub(crate) type Errno = i32;
 
 /// The driver of one worker.
+#[expect(clippy::large_enum_variant, reason = "there is one per worker, and it never moves")]
 pub(crate) enum Driver {
+    Ring(Ring),
     Epoll(Epoll),
 }
 
@@ -123,6 +127,7 @@ pub(crate) enum Received {
 macro_rules! each {
     ($driver:expr, $it:ident => $call:expr) => {
         match $driver {
+            Driver::Ring($it) => $call,
             Driver::Epoll($it) => $call,
         }
     };
@@ -187,6 +192,11 @@ impl Driver {
         each!(self, driver => driver.reap(budget, completions))
     }
 
+    /// Ends every operation, when the worker's state goes. After false the memory behind them must be kept for ever.
+    pub(crate) fn end(&mut self) -> bool {
+        each!(self, driver => driver.end())
+    }
+
     /// Operations without a terminal event.
     pub(crate) fn live_ops(&self) -> u64 {
         each!(self, driver => driver.live_ops())
@@ -210,7 +220,7 @@ pub(crate) struct Counts {
 impl Driver {
     pub(crate) fn now(&self) -> Instant {
         match self {
-            Driver::Epoll(_) => sys::clock(),
+            Driver::Ring(_) | Driver::Epoll(_) => sys::clock(),
         }
     }
 
@@ -224,59 +234,58 @@ impl Driver {
     /// A new socket for connecting, in the mode that this driver needs.
     pub(crate) fn open(&mut self, family: i32) -> io::Result<RawFd> {
         match self {
+            Driver::Ring(_) => sys::stream_socket(family, false).map(IntoRawFd::into_raw_fd),
             Driver::Epoll(_) => sys::stream_socket(family, true).map(IntoRawFd::into_raw_fd),
         }
     }
 
     /// Takes over a listening socket, in the mode that this driver needs.
     pub(crate) fn adopt_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<RawFd> {
-        match self {
-            Driver::Epoll(driver) => driver.adopt_listener(token, socket),
-        }
+        each!(self, driver => driver.adopt_listener(token, socket))
     }
 
     /// Whether descriptors are numbers of a simulated network, on which system calls must not be made.
     pub(crate) fn is_simulated(&self) -> bool {
         match self {
-            Driver::Epoll(_) => false,
+            Driver::Ring(_) | Driver::Epoll(_) => false,
         }
     }
 
     pub(crate) fn address(&self, fd: RawFd, end: End) -> Option<Addr> {
         match self {
-            Driver::Epoll(_) => sys::address(fd, end),
+            Driver::Ring(_) | Driver::Epoll(_) => sys::address(fd, end),
         }
     }
 
     pub(crate) fn shutdown_write(&mut self, fd: RawFd) {
         match self {
-            Driver::Epoll(_) => sys::shutdown_write(fd),
+            Driver::Ring(_) | Driver::Epoll(_) => sys::shutdown_write(fd),
         }
     }
 
     pub(crate) fn set_reset_on_close(&mut self, fd: RawFd) {
         match self {
-            Driver::Epoll(_) => sys::set_reset_on_close(fd),
+            Driver::Ring(_) | Driver::Epoll(_) => sys::set_reset_on_close(fd),
         }
     }
 
     pub(crate) fn set_keepalive(&mut self, fd: RawFd, idle: Duration, interval: Duration, probes: u32) {
         match self {
             // A socket that is gone, or a Unix socket, needs no probes.
-            Driver::Epoll(_) => drop(sys::set_keepalive(fd, idle, interval, probes)),
+            Driver::Ring(_) | Driver::Epoll(_) => drop(sys::set_keepalive(fd, idle, interval, probes)),
         }
     }
 
     pub(crate) fn acked_bytes(&self, fd: RawFd) -> Option<u64> {
         match self {
-            Driver::Epoll(_) => sys::acked_bytes(fd),
+            Driver::Ring(_) | Driver::Epoll(_) => sys::acked_bytes(fd),
         }
     }
 
     /// Closes a descriptor that never became a socket of the worker.
     pub(crate) fn discard(&mut self, fd: RawFd) {
         match self {
-            Driver::Epoll(_) => sys::close(fd),
+            Driver::Ring(_) | Driver::Epoll(_) => sys::close(fd),
         }
     }
 }
