@@ -1,1 +1,23 @@
+//! The data plane: one [`Worker`](worker::Worker) per core drives parsing, decisions and bodies over `runtime`.
+//!
+//! Start reading in `worker.rs` (the loop), then `serve.rs` (the life of a request). Nothing here blocks, locks or reads
+//! a clock; nothing here can name the configuration.
 #![forbid(unsafe_code)]
+
+mod accept;
+mod bell;
+mod date;
+mod downstream;
+mod drain;
+mod exchange;
+mod finish;
+mod pace;
+mod relay;
+mod respond;
+mod serve;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use drain::Stop;
+pub use worker::{Listening, WorkerStart, run};

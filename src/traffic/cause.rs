@@ -94,8 +94,10 @@ causes! {
     BadUri = "bad_uri", Downstream, Decode, 400, "http_request_error";
     /// The request line is malformed.
     BadRequestLine = "bad_request_line", Downstream, Decode, 400, "http_request_error";
+    /// The HTTP version is malformed.
+    BadVersion = "bad_version", Downstream, Decode, 400, "http_request_error";
     /// The HTTP version is not supported.
-    BadVersion = "bad_version", Downstream, Decode, 505, "http_request_error";
+    UnsupportedVersion = "unsupported_version", Downstream, Decode, 505, "http_request_error";
     /// The method is malformed or not allowed for this form of target.
     BadMethod = "bad_method", Downstream, Decode, 400, "http_request_error";
     /// A field name is malformed.

@@ -7,6 +7,7 @@
 
 pub mod balance;
 pub mod cause;
+mod cause_wire;
 pub mod filter;
 pub mod health;
 pub mod origin;

@@ -227,7 +227,7 @@ impl Driver {
     /// The wall clock in nanoseconds since 1970.
     pub(crate) fn wall_nanos(&self) -> u64 {
         match self {
-            Driver::Epoll(_) => sys::wall_clock(),
+            Driver::Epoll(_) | Driver::Ring(_) => sys::wall_clock(),
         }
     }
 

@@ -1,0 +1,146 @@
+//! Accepting connections: one task per listening socket, bounded by the connection limit and by descriptors.
+
+use crate::bell::Seat;
+use crate::downstream;
+use crate::worker::{Listening, Worker};
+use base::ids::ListenerId;
+use runtime::{Listener, Stream, race};
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use traffic::Cause;
+
+/// First pause after the process ran out of descriptors or memory; doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long no connection must have arrived before a draining listener closes, and how long that may take.
+const BACKLOG_QUIET: Duration = Duration::from_millis(20);
+const BACKLOG_MAX: Duration = Duration::from_millis(500);
+
+/// Starts accepting on every socket.
+///
+/// # Errors
+/// When the driver refuses a listening socket.
+pub(crate) fn start(worker: &Rc<Worker>, listening: Vec<Listening>) -> io::Result<()> {
+    for Listening { listener, socket } in listening {
+        let socket = worker.rt.listen(socket)?;
+        worker.accepting.set(worker.accepting.get() + 1);
+        let owner = Rc::clone(worker);
+        worker.rt.spawn(async move {
+            accept_until_drain(&owner, &socket, listener).await;
+            drop(socket);
+            owner.accepting.set(owner.accepting.get() - 1);
+        });
+    }
+    Ok(())
+}
+
+async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: ListenerId) {
+    let mut drain_seat = worker.drain.seat();
+    let mut room_seat = worker.room.seat();
+    let mut pause = PAUSE_MIN;
+    loop {
+        if has_no_room(worker) {
+            // The kernel's backlog holds the clients that wait.
+            socket.pause();
+            worker.stats.accept_pauses.add(1);
+            room_or_drain(worker, &mut room_seat, &mut drain_seat).await;
+            socket.resume();
+        }
+        match accept_or_drain(worker, socket, &mut drain_seat).await {
+            Some(Ok(stream)) => {
+                pause = PAUSE_MIN;
+                admit(worker, stream, listener);
+            }
+            Some(Err(error)) if is_exhaustion(&error) => {
+                socket.pause();
+                worker.stats.accept_pauses.add(1);
+                let timer = worker.rt.timer();
+                timer.set(worker.rt.now() + pause);
+                let seated = poll_fn(|cx| {
+                    drain_seat.take(cx.waker());
+                    if worker.drain.is_draining() { Poll::Ready(()) } else { Poll::Pending }
+                });
+                let _ = race(seated, &timer).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                socket.resume();
+            }
+            // The connection ended between the handshake and accept; the next one is unaffected.
+            Some(Err(_)) => worker.stats.connections_refused.add(1),
+            None => break,
+        }
+    }
+    accept_backlog(worker, socket, listener).await;
+}
+
+/// Clients whose handshake the kernel has completed count as accepted: they are served before the socket closes. The
+/// end comes once no more of them turn up, and at the latest after [`BACKLOG_MAX`].
+async fn accept_backlog(worker: &Rc<Worker>, socket: &Listener, listener: ListenerId) {
+    let timer = worker.rt.timer();
+    let end = worker.rt.now() + BACKLOG_MAX;
+    while worker.rt.now() < end && !has_no_room(worker) {
+        timer.set((worker.rt.now() + BACKLOG_QUIET).min(end));
+        match race(socket.accept(), &timer).await {
+            Some(Ok(stream)) => admit(worker, stream, listener),
+            Some(Err(_)) | None => return,
+        }
+    }
+}
+
+fn has_no_room(worker: &Worker) -> bool {
+    worker.connections.get() >= worker.generation().limits.connections_max
+}
+
+/// Descriptors or kernel memory are used up: trying again at once would only spin.
+fn is_exhaustion(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOMEM: i32 = 12;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOMEM | ENOBUFS))
+}
+
+/// The next connection, or `None` when the worker drains.
+async fn accept_or_drain(worker: &Worker, socket: &Listener, seat: &mut Seat) -> Option<io::Result<Stream>> {
+    let mut accept = std::pin::pin!(socket.accept());
+    poll_fn(|cx| {
+        seat.take(cx.waker());
+        if worker.drain.is_draining() {
+            return Poll::Ready(None);
+        }
+        accept.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+async fn room_or_drain(worker: &Worker, room: &mut Seat, drain: &mut Seat) {
+    poll_fn(|cx| {
+        room.take(cx.waker());
+        drain.take(cx.waker());
+        if worker.drain.is_draining() || !has_no_room(worker) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// Counts the connection in and starts its task.
+fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
+    worker.stats.connections_accepted.add(1);
+    worker.connections.set(worker.connections.get() + 1);
+    let owner = Rc::clone(worker);
+    worker.rt.spawn(async move {
+        let cause = downstream::h1::serve(&owner, stream, listener).await;
+        close(&owner, cause);
+    });
+}
+
+fn close(worker: &Worker, cause: Cause) {
+    let was_full = has_no_room(worker);
+    worker.connections.set(worker.connections.get() - 1);
+    worker.stats.connections_closed.add(1);
+    worker.stats.count(cause);
+    if was_full {
+        worker.room.ring();
+    }
+}

@@ -1,0 +1,259 @@
+//! A client's HTTP/1.1 connection: one exchange after the other until one of us ends it.
+//!
+//! ```text
+//! accept ─▶ idle ─first byte─▶ head ─complete─▶ serve ─Keep─▶ idle …
+//!             │ timeout, drain   │ refused         │ Close, Linger, Abort
+//!             ▼                  ▼                 ▼
+//!           close            answer+linger       close
+//! ```
+
+use crate::exchange::{Exchange, HeadBytes, Upload};
+use crate::respond;
+use crate::serve::{self, Next};
+use crate::worker::Worker;
+use base::Instant;
+use base::ids::ListenerId;
+use runtime::{Buf, Stream, Timer, race};
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use traffic::snapshot::Listener;
+use traffic::{Cause, Phase};
+use wire::h1::{HeadError, Progress, RequestReader};
+
+/// The client's side while its connection lasts.
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) stream: Stream,
+    /// For waits on the client.
+    pub(crate) timer: Timer,
+    /// For waits on the upstream, which may go on at the same time.
+    pub(crate) upstream_timer: Timer,
+    pub(crate) listener: ListenerId,
+    pub(crate) peer: SocketAddr,
+    /// The port that the client connected to; 0 on a Unix socket.
+    pub(crate) local_port: u16,
+    /// Requests that were begun on this connection.
+    pub(crate) requests: u32,
+}
+
+/// Why no request could be read.
+enum HeadFault {
+    /// The head breaks a rule; the client is told.
+    Refused(HeadError),
+    /// The client did not complete the head in time; it is told.
+    Timeout,
+    /// The connection ended.
+    Ended(Cause),
+}
+
+/// Serves a connection to its end and tells why it ended.
+pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) -> Cause {
+    let peer = stream.peer().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let mut conn = Connection {
+        worker: Rc::clone(worker),
+        timer: worker.rt.timer(),
+        upstream_timer: worker.rt.timer(),
+        local_port: stream.local().map_or(0, |addr| addr.port()),
+        stream,
+        listener,
+        peer,
+        requests: 0,
+    };
+    loop {
+        let first = match conn.first_bytes().await {
+            Ok(buf) => buf,
+            Err(cause) => return cause,
+        };
+        let mut x = worker.take_exchange();
+        let next = conn.exchange(&mut x, first).await;
+        worker.give_back(x);
+        match next {
+            Next::Keep => {}
+            Next::Close(cause) => return cause,
+            Next::Linger(cause) => {
+                conn.linger().await;
+                return cause;
+            }
+            Next::Abort(cause) => {
+                conn.stream.reset();
+                return cause;
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// The listener of this connection in `generation`.
+    pub(crate) fn listener<'a>(&self, generation: &'a traffic::Snapshot) -> &'a Listener {
+        &generation.listeners[self.listener.index()]
+    }
+
+    pub(crate) fn peer_ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    /// The first bytes of the next request, or why there is none.
+    async fn first_bytes(&self) -> Result<Buf, Cause> {
+        let worker = &*self.worker;
+        let timeouts = self.listener(&worker.generation()).timeouts;
+        let now = worker.rt.now();
+        let (until, on_timeout, on_end) = match self.requests {
+            0 => (now + timeouts.head, Cause::NoRequest, Cause::NoRequest),
+            // Up to an eighth more, so that connections opened together do not end together.
+            _ => {
+                let jitter = timeouts.idle / 8 * (worker.random() & 0xff) / 256;
+                (now + timeouts.idle + jitter, Cause::IdleTimeout, Cause::ClientClosed)
+            }
+        };
+        self.timer.set(until);
+        let mut seat = worker.drain.seat();
+        let arrival = poll_fn(|cx| {
+            if let Poll::Ready(received) = self.stream.poll_recv(cx) {
+                return Poll::Ready(received);
+            }
+            seat.take(cx.waker());
+            if let Some(at) = worker.drain.idle_until() {
+                self.timer.set(at.min(until));
+            }
+            Poll::Pending
+        });
+        match race(arrival, &self.timer).await {
+            Some(Ok(buf)) if buf.is_empty() => Err(on_end),
+            Some(Ok(buf)) => Ok(buf),
+            Some(Err(_)) => Err(on_end),
+            None if worker.drain.is_draining() => Err(Cause::Stopping),
+            None => Err(on_timeout),
+        }
+    }
+
+    /// One request and its response.
+    async fn exchange(&mut self, x: &mut Exchange, first: Buf) -> Next {
+        self.requests += 1;
+        let worker = &self.worker;
+        let now = worker.rt.now();
+        x.begin(worker.generation(), worker.next_request_id(), self.peer_ip(), now);
+        match self.read_head(x, first, now).await {
+            Ok(()) => serve::serve(self, x).await,
+            Err(HeadFault::Refused(error)) => self.refuse(x, Cause::of_head(error)).await,
+            Err(HeadFault::Timeout) => self.refuse(x, Cause::HeaderTimeout).await,
+            Err(HeadFault::Ended(cause)) => Next::Close(cause),
+        }
+    }
+
+    /// Reads and parses one head. What follows it stays with the stream.
+    async fn read_head(&self, x: &mut Exchange, first: Buf, began: Instant) -> Result<(), HeadFault> {
+        let generation = Rc::clone(&x.generation);
+        let listener = self.listener(&generation);
+        let mut reader = RequestReader::new(&listener.http);
+        match reader.read(&first, &mut x.head).map_err(HeadFault::Refused)? {
+            Progress::Complete(length) => self.keep_head(x, first, length),
+            Progress::Partial => {
+                let deadline = began + listener.timeouts.head;
+                // Heads almost always arrive whole; the other case must not make every connection's future larger.
+                Box::pin(self.read_rest_of_head(x, reader, first, deadline)).await?;
+            }
+        }
+        x.upload = Upload::new(&x.head, &listener.http);
+        x.phases.mark(Phase::Head, self.worker.rt.now());
+        Ok(())
+    }
+
+    fn keep_head(&self, x: &mut Exchange, mut received: Buf, length: usize) {
+        if received.len() == length {
+            x.head_bytes = HeadBytes::Received(received);
+        } else {
+            x.head_bytes = HeadBytes::Copied(received[..length].to_vec());
+            received.consume(length);
+            self.stream.unread(received);
+        }
+    }
+
+    async fn read_rest_of_head(
+        &self,
+        x: &mut Exchange,
+        mut reader: RequestReader,
+        first: Buf,
+        deadline: Instant,
+    ) -> Result<(), HeadFault> {
+        let mut bytes = Vec::with_capacity((first.len() * 2).max(1024));
+        bytes.extend_from_slice(&first);
+        drop(first);
+        self.timer.set(deadline);
+        loop {
+            let received = match race(self.stream.recv(), &self.timer).await {
+                None => return Err(HeadFault::Timeout),
+                Some(Err(_)) => return Err(HeadFault::Ended(Cause::HeadTruncated)),
+                Some(Ok(buf)) if buf.is_empty() => return Err(HeadFault::Ended(Cause::HeadTruncated)),
+                Some(Ok(buf)) => buf,
+            };
+            // The reader refuses a head above its limit, so `bytes` stays below that limit plus one receive.
+            bytes.extend_from_slice(&received);
+            drop(received);
+            if let Progress::Complete(length) =
+                reader.read(&bytes, &mut x.head).map_err(HeadFault::Refused)?
+            {
+                if bytes.len() > length {
+                    self.stream.unread(Buf::from_vec(bytes.split_off(length)));
+                }
+                x.head_bytes = HeadBytes::Copied(bytes);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Answers a request that could not be read. Where the next one would begin is unknown, so the connection ends.
+    async fn refuse(&self, x: &mut Exchange, cause: Cause) -> Next {
+        x.head.clear();
+        x.head_bytes = HeadBytes::None;
+        x.upload.done = false;
+        let next = Box::pin(respond::refuse(self, x, cause)).await;
+        crate::finish::exchange(self, x);
+        next
+    }
+
+    /// Ready when the client has gone for good; bytes that it sends early stay with the stream.
+    ///
+    /// A client that only closes its sending side still wants its response (RFC 9112 §9.6), so the end of input is not
+    /// taken for absence.
+    pub(crate) fn poll_gone(&self, watch: &mut ClientWatch, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if watch.settled {
+            return Poll::Pending;
+        }
+        match self.stream.poll_recv(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            Poll::Ready(Ok(buf)) => {
+                watch.settled = true;
+                if !buf.is_empty() {
+                    self.stream.unread(buf);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset
+    /// (RFC 9112 §9.6). Bounded in bytes and time.
+    async fn linger(&self) {
+        let generation = self.worker.generation();
+        self.stream.shutdown_write();
+        self.timer.set(self.worker.rt.now() + self.listener(&generation).timeouts.linger);
+        let mut left = generation.limits.drain_bytes_max as usize;
+        while let Some(Ok(buf)) = race(self.stream.recv(), &self.timer).await {
+            if buf.is_empty() || buf.len() > left {
+                return;
+            }
+            left -= buf.len();
+        }
+    }
+}
+
+/// Whether the client's side still has something to tell while we wait for the upstream.
+#[derive(Default)]
+pub(crate) struct ClientWatch {
+    /// It sent more, or ended its side: nothing further can be learnt without taking it.
+    settled: bool,
+}

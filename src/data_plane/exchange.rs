@@ -1,0 +1,227 @@
+//! One request and its response: what is known of it from the first byte to the log line.
+//!
+//! Exchanges are kept and reused with their buffers, so that a request on a warm worker allocates nothing for them.
+
+use crate::worker::Generation;
+use base::Instant;
+use base::ids::{EndpointId, RouteId, UpstreamId};
+use base::limits::HttpLimits;
+use runtime::Buf;
+use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
+use traffic::filter::{Outgoing, ResponseEdits, Walk};
+use traffic::source::ForwardedFacts;
+use traffic::{Cause, Phases};
+use wire::h1::BodyReader;
+use wire::http::{BodyLength, Request, RequestHead, Response, ResponseHead};
+
+/// State of one exchange.
+pub(crate) struct Exchange {
+    /// The configuration that this exchange uses to its end.
+    pub(crate) generation: Rc<Generation>,
+    pub(crate) id: (u64, u64),
+    pub(crate) head: RequestHead,
+    pub(crate) head_bytes: HeadBytes,
+    pub(crate) response: ResponseHead,
+    pub(crate) response_bytes: HeadBytes,
+    pub(crate) walk: Walk,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) response_edits: ResponseEdits,
+    pub(crate) phases: Phases,
+    pub(crate) peer: IpAddr,
+    pub(crate) facts: ForwardedFacts,
+    pub(crate) route: Option<RouteId>,
+    pub(crate) upstream: Option<UpstreamId>,
+    pub(crate) endpoint: Option<EndpointId>,
+    /// Endpoints that an attempt of this exchange has failed on.
+    pub(crate) failed: Vec<EndpointId>,
+    /// Attempts that were started.
+    pub(crate) attempts: u8,
+    /// Status of the final response; 0 until it was sent.
+    pub(crate) status: u16,
+    /// Why we answered ourselves or did not complete; `None` when the upstream's response was relayed to its end.
+    pub(crate) cause: Option<Cause>,
+    pub(crate) upload: Upload,
+    /// Payload bytes of the response body.
+    pub(crate) bytes_out: u64,
+    /// A byte of the response has been written to the client.
+    pub(crate) response_started: bool,
+    /// What the retry rules must know of the current attempt.
+    pub(crate) attempt: AttemptFacts,
+    /// When the whole exchange must be over.
+    pub(crate) deadline: Instant,
+}
+
+/// The bytes that a head's spans point into; a response's are followed by what arrived of its body.
+#[derive(Default)]
+pub(crate) enum HeadBytes {
+    #[default]
+    None,
+    /// The buffer that the head was received in.
+    Received(Buf),
+    /// The head was cut out, because something follows it or because it arrived in pieces.
+    Copied(Vec<u8>),
+}
+
+impl HeadBytes {
+    /// Both parts of the bytes around `at`, clamped to what is there.
+    pub(crate) fn split_at_mut(&mut self, at: usize) -> (&mut [u8], &mut [u8]) {
+        let bytes: &mut [u8] = match self {
+            HeadBytes::None => &mut [],
+            HeadBytes::Received(buf) => buf,
+            HeadBytes::Copied(bytes) => bytes,
+        };
+        let at = at.min(bytes.len());
+        bytes.split_at_mut(at)
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            HeadBytes::None => &[],
+            HeadBytes::Received(buf) => buf,
+            HeadBytes::Copied(bytes) => bytes,
+        }
+    }
+}
+
+/// Facts of one attempt that decide whether another may follow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AttemptFacts {
+    /// The connection had carried no request before.
+    pub(crate) fresh: bool,
+    /// The kernel took at least one byte of the request.
+    pub(crate) sent: bool,
+    /// At least one byte of a response arrived.
+    pub(crate) answered: bool,
+}
+
+impl AttemptFacts {
+    /// Nothing has happened: not even a connection was obtained.
+    pub(crate) const NEW: AttemptFacts = AttemptFacts { fresh: true, sent: false, answered: false };
+}
+
+/// The request body on its way to the upstream.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// Decodes the body as the client framed it; lives as long as the exchange, over all attempts.
+    pub(crate) reader: BodyReader,
+    /// The body is behind us: there was none, or it has been read to its end.
+    pub(crate) done: bool,
+    /// `100 Continue` has been sent, or the client did not ask for it.
+    pub(crate) continued: bool,
+    /// Payload bytes so far.
+    pub(crate) bytes: u64,
+    pub(crate) replay: Replay,
+}
+
+impl Upload {
+    /// Ready for the body that `head` announces. Payload is kept for another attempt if the method allows one.
+    pub(crate) fn new(head: &RequestHead, limits: &HttpLimits) -> Upload {
+        Upload {
+            reader: BodyReader::new(head.body, limits),
+            done: head.body == BodyLength::None,
+            continued: !head.expect_continue,
+            bytes: 0,
+            replay: Replay { payload: Vec::new(), lost: !head.method.is_idempotent() },
+        }
+    }
+}
+
+/// The part of a request body that another attempt would have to send again.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    pub(crate) payload: Vec<u8>,
+    /// The body has outgrown the bound or is not kept: it cannot be sent again once a byte of it has been read.
+    pub(crate) lost: bool,
+}
+
+impl Replay {
+    /// Remembers `payload`, unless that would exceed `max` bytes in all.
+    pub(crate) fn keep(&mut self, payload: &[u8], max: usize) {
+        if self.lost || payload.is_empty() {
+            return;
+        }
+        if self.payload.len() + payload.len() > max {
+            self.lost = true;
+            self.payload = Vec::new();
+        } else {
+            self.payload.extend_from_slice(payload);
+        }
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(generation: Rc<Generation>, now: Instant) -> Exchange {
+        Exchange {
+            generation,
+            id: (0, 0),
+            head: RequestHead::default(),
+            head_bytes: HeadBytes::None,
+            response: ResponseHead::default(),
+            response_bytes: HeadBytes::None,
+            walk: Walk::default(),
+            outgoing: Outgoing::default(),
+            response_edits: ResponseEdits::default(),
+            phases: Phases::new(now),
+            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            facts: believe_nothing(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            route: None,
+            upstream: None,
+            endpoint: None,
+            failed: Vec::new(),
+            attempts: 0,
+            status: 0,
+            cause: None,
+            upload: Upload::new(&RequestHead::default(), &HttpLimits::DEFAULT),
+            bytes_out: 0,
+            response_started: false,
+            attempt: AttemptFacts::NEW,
+            deadline: Instant::NEVER,
+        }
+    }
+
+    /// Makes it ready for a request whose first byte arrived at `now`.
+    pub(crate) fn begin(&mut self, generation: Rc<Generation>, id: (u64, u64), peer: IpAddr, now: Instant) {
+        self.generation = generation;
+        self.id = id;
+        self.peer = peer;
+        self.facts = believe_nothing(peer);
+        self.phases = Phases::new(now);
+        self.walk = Walk::default();
+        self.route = None;
+        self.upstream = None;
+        self.endpoint = None;
+        self.attempts = 0;
+        self.status = 0;
+        self.cause = None;
+        self.bytes_out = 0;
+        self.response_started = false;
+        self.attempt = AttemptFacts::NEW;
+        self.deadline = Instant::NEVER;
+    }
+
+    /// Gives up what must not outlive the exchange: received buffers and large allocations.
+    pub(crate) fn release(&mut self) {
+        self.head.clear();
+        self.response.clear();
+        self.head_bytes = HeadBytes::None;
+        self.response_bytes = HeadBytes::None;
+        self.outgoing.clear();
+        self.response_edits.clear();
+        self.failed.clear();
+        self.upload.replay = Replay::default();
+    }
+
+    pub(crate) fn request(&self) -> Request<'_> {
+        Request::new(&self.head, self.head_bytes.as_slice())
+    }
+
+    pub(crate) fn response(&self) -> Response<'_> {
+        Response::new(&self.response, self.response_bytes.as_slice())
+    }
+}
+
+/// What is known of the client before its request has been read.
+fn believe_nothing(peer: IpAddr) -> ForwardedFacts {
+    ForwardedFacts { client: peer, trusted: false, refused: false, proto: None }
+}

@@ -1,0 +1,70 @@
+//! The end of an exchange: statistics and the access-log record. Never fails and never waits.
+
+use crate::downstream::h1::Connection;
+use crate::exchange::Exchange;
+use std::time::Duration;
+use traffic::Cause;
+use traffic::record::Record;
+use wire::http::Known;
+
+/// Counts the exchange and hands its record to the access log.
+pub(crate) fn exchange(conn: &Connection, x: &mut Exchange) {
+    let worker = &*conn.worker;
+    worker.stats.requests.add(1);
+    worker.stats.bytes_in.add(x.upload.bytes);
+    worker.stats.bytes_out.add(x.bytes_out);
+    if let Some(cause) = x.cause {
+        worker.stats.count(cause);
+        if cause == Cause::ClientGone && x.status == 0 {
+            x.status = cause.status();
+        }
+    }
+    if let Some(route) = x.route {
+        let stats = &x.generation.route(route).stats;
+        stats.shard(worker.id).record(x.status, &x.phases, x.upload.bytes, x.bytes_out);
+    }
+    if x.generation.access_log {
+        log(conn, x);
+    }
+}
+
+fn log(conn: &Connection, x: &Exchange) {
+    let worker = &*conn.worker;
+    let generation = &*x.generation;
+    let request = x.request();
+    let upstream = x.upstream.map(|id| generation.upstream(id));
+    let endpoint = upstream.zip(x.endpoint).map(|(upstream, id)| upstream.endpoint(id));
+    let record = Record {
+        time_unix_ns: worker.rt.wall_nanos(),
+        request_id: x.id,
+        client: x.facts.client,
+        listener: &conn.listener(generation).name,
+        method: request.method(),
+        host: request.host(),
+        path: request.path(),
+        query: request.query(),
+        version: x.head.version,
+        status: x.status,
+        cause: x.cause,
+        route: x.route.map_or("", |id| &*generation.route(id).name),
+        upstream: upstream.map_or("", |upstream| &*upstream.name),
+        endpoint: endpoint.map_or("", |endpoint| &*endpoint.text),
+        attempts: x.attempts,
+        bytes_in: x.upload.bytes,
+        bytes_out: x.bytes_out,
+        user_agent: request.known(Known::UserAgent).unwrap_or_default(),
+        referer: request.known(Known::Referer).unwrap_or_default(),
+        phases_us: x.phases.durations().map(micros),
+        total_us: micros(x.phases.total()),
+    };
+    let mut line = worker.log_line.borrow_mut();
+    line.clear();
+    record.encode(&mut line);
+    if !worker.log.borrow_mut().push(&line) {
+        worker.stats.log_dropped.add(1);
+    }
+}
+
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}

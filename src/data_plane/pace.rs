@@ -1,0 +1,153 @@
+//! How slowly a client may send or take data before we give up on it.
+//!
+//! Only the time that we spend waiting for the client counts: a slow upstream never makes a client look slow.
+
+use crate::worker::Worker;
+use base::Instant;
+use runtime::{Stream, Timer, race};
+use std::time::Duration;
+use traffic::snapshot::DownstreamTimeouts;
+
+/// Progress of one direction of one exchange over the time spent waiting for it.
+pub(crate) struct Pace {
+    rate_min: u64,
+    window: Duration,
+    idle: Duration,
+    waited: Duration,
+    bytes: u64,
+    /// What the client had acknowledged when we last looked.
+    acked: Option<u64>,
+}
+
+impl Pace {
+    /// For a request body.
+    pub(crate) fn of_body(timeouts: &DownstreamTimeouts) -> Pace {
+        Pace::new(timeouts.body_rate_min, timeouts.body_rate_window, timeouts.body_idle)
+    }
+
+    /// For a response.
+    pub(crate) fn of_response(timeouts: &DownstreamTimeouts) -> Pace {
+        Pace::new(timeouts.send_rate_min, timeouts.send_rate_window, timeouts.send_idle)
+    }
+
+    fn new(rate_min: u64, window: Duration, idle: Duration) -> Pace {
+        Pace { rate_min, window, idle, waited: Duration::ZERO, bytes: 0, acked: None }
+    }
+
+    /// How long the next wait may last before [`Pace::waited`] must be asked.
+    pub(crate) fn patience(&self) -> Duration {
+        if self.rate_min == 0 {
+            return self.idle;
+        }
+        self.idle.min(self.window.saturating_sub(self.waited).max(Duration::from_millis(1)))
+    }
+
+    /// The longest silence.
+    pub(crate) fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    /// `bytes` arrived after a wait of `spent`. `Err` when the client is too slow.
+    pub(crate) fn waited(&mut self, spent: Duration, bytes: u64) -> Result<(), TooSlow> {
+        if bytes == 0 && spent >= self.idle {
+            return Err(TooSlow);
+        }
+        self.waited += spent;
+        self.bytes += bytes;
+        if self.rate_min > 0 && self.waited >= self.window {
+            let millis = u64::try_from(self.waited.as_millis()).unwrap_or(u64::MAX);
+            if self.bytes.saturating_mul(1000) < self.rate_min.saturating_mul(millis) {
+                return Err(TooSlow);
+            }
+            self.waited = Duration::ZERO;
+            self.bytes = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Pace {
+    /// The client has acknowledged `acked` bytes in all after a wait of `spent`. The first call only sets the mark:
+    /// asking the kernel before every wait would cost a system call for every response that is taken at once.
+    fn acknowledged(&mut self, spent: Duration, acked: u64) -> Result<(), TooSlow> {
+        match self.acked.replace(acked) {
+            None => Ok(()),
+            Some(before) => self.waited(spent, acked.saturating_sub(before)),
+        }
+    }
+}
+
+/// The client fell below the minimum rate or made no progress at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooSlow;
+
+/// Why a response could not be handed to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendFault {
+    Slow,
+    Gone,
+    /// The exchange's own deadline passed.
+    Deadline,
+}
+
+/// Waits until at most `max_pending` bytes are still to be taken by the kernel, as long as the client keeps pace.
+pub(crate) async fn flush(
+    worker: &Worker,
+    stream: &Stream,
+    timer: &Timer,
+    pace: &mut Pace,
+    max_pending: usize,
+    deadline: Instant,
+) -> Result<(), SendFault> {
+    loop {
+        let began = worker.rt.now();
+        timer.set((began + pace.patience()).min(deadline));
+        if let Some(sent) = race(stream.flushed(max_pending), timer).await {
+            return sent.map_err(|_| SendFault::Gone);
+        }
+        let now = worker.rt.now();
+        if now >= deadline {
+            return Err(SendFault::Deadline);
+        }
+        pace.acknowledged(now.since(began), stream.acked_bytes()).map_err(|TooSlow| SendFault::Slow)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> Pace {
+        Pace::new(1024, Duration::from_secs(10), Duration::from_secs(30))
+    }
+
+    #[test]
+    fn one_byte_every_nine_seconds_is_too_slow() {
+        let mut pace = pace();
+        assert_eq!(pace.waited(Duration::from_secs(9), 1), Ok(()));
+        assert_eq!(pace.waited(Duration::from_secs(9), 1), Err(TooSlow));
+    }
+
+    #[test]
+    fn the_minimum_rate_is_fast_enough_for_ever() {
+        let mut pace = pace();
+        for _ in 0..1000 {
+            assert_eq!(pace.waited(Duration::from_secs(5), 5 * 1024), Ok(()));
+        }
+    }
+
+    #[test]
+    fn waits_are_cut_at_the_end_of_the_window() {
+        let mut pace = pace();
+        assert_eq!(pace.patience(), Duration::from_secs(10));
+        assert_eq!(pace.waited(Duration::from_secs(4), 100_000), Ok(()));
+        assert_eq!(pace.patience(), Duration::from_secs(6));
+    }
+
+    #[test]
+    fn silence_ends_at_the_idle_limit_when_no_rate_is_asked() {
+        let mut pace = Pace::new(0, Duration::from_secs(10), Duration::from_secs(30));
+        assert_eq!(pace.waited(Duration::from_secs(29), 0), Ok(()));
+        assert_eq!(pace.waited(Duration::from_secs(30), 0), Err(TooSlow));
+    }
+}

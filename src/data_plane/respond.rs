@@ -1,0 +1,186 @@
+//! Responses that we make ourselves: errors as problem documents (RFC 9457), fixed responses and redirects.
+
+use crate::downstream::h1::Connection;
+use crate::exchange::Exchange;
+use crate::relay;
+use crate::serve::{Fault, Next};
+use crate::upstream::forward::{PSEUDONYM, write_request_id};
+use std::fmt::Write as _;
+use traffic::snapshot::{FixedField, FixedResponse, Redirect, Route};
+use traffic::{Cause, filter};
+use wire::h1::encode;
+use wire::h1::machine::{self, Persistence, RestOfBody};
+use wire::http::{BodyLength, Known, Method, Version};
+
+/// Writes what tells the client whether the connection lasts.
+pub(crate) fn write_connection_fields(out: &mut Vec<u8>, client: Version, keeps: bool) {
+    if let Some(option) = machine::connection_option(client, keeps) {
+        encode::field(out, b"Connection", option.as_bytes());
+    } else if !keeps {
+        // An HTTP/1.0 client expects the end; one behind a newer intermediary is told anyway.
+        encode::field(out, b"Connection", b"close");
+    }
+}
+
+/// Answers with the problem document of `cause`, or closes without a word where that is what the cause asks for.
+pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) -> Next {
+    x.cause = Some(cause);
+    let status = cause.status();
+    if status == 0 || status == 499 {
+        return Next::Abort(cause);
+    }
+    let decoding_failed = cause.stage() == traffic::Stage::Decode || breaks_body(cause);
+    let keeps = !decoding_failed && keeps(conn, x);
+    let (content_type, body) = problem(x, cause);
+    conn.stream.write(|out| {
+        encode::status_line(out, status, b"");
+        write_common(out, conn);
+        encode::field(out, b"Content-Type", content_type.as_bytes());
+        if !cause.proxy_status().is_empty() {
+            out.extend_from_slice(b"Proxy-Status: ");
+            out.extend_from_slice(PSEUDONYM.as_bytes());
+            encode_proxy_error(out, cause);
+        }
+        if status == 405 {
+            // The methods that a gateway can carry; which of them a resource allows is the upstream's to say.
+            encode::field(out, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+        }
+        encode::content_length(out, body.len() as u64);
+        write_connection_fields(out, x.head.version, keeps);
+        encode::end(out);
+        if x.head.method != Method::Head {
+            out.extend_from_slice(body.as_bytes());
+        }
+    });
+    x.status = status;
+    x.response_started = true;
+    x.bytes_out = if x.head.method == Method::Head { 0 } else { body.len() as u64 };
+    if decoding_failed {
+        // Where the next request would begin is unknown.
+        x.upload.done = false;
+    }
+    settle(relay::finish_downstream(conn, x, keeps).await, x)
+}
+
+/// The rest of the body cannot be told from the next request, or will not come.
+fn breaks_body(cause: Cause) -> bool {
+    matches!(cause, Cause::BadChunk | Cause::BadTrailer | Cause::BodyTooLarge | Cause::BodyTimeout)
+}
+
+fn settle(finished: Result<Next, Fault>, x: &mut Exchange) -> Next {
+    finished.unwrap_or_else(|Fault(cause)| {
+        x.cause = Some(cause);
+        Next::Abort(cause)
+    })
+}
+
+fn keeps(conn: &Connection, x: &Exchange) -> bool {
+    Persistence {
+        client_wants: x.head.keep_alive,
+        body_settled: relay::rest_of_request_body(x) != RestOfBody::Close,
+        response_delimited: true,
+        draining: conn.worker.drain.is_draining(),
+        requests: conn.requests,
+        requests_max: x.generation.limits.requests_per_connection_max,
+    }
+    .keeps()
+}
+
+fn write_common(out: &mut Vec<u8>, conn: &Connection) {
+    let now = conn.worker.rt.wall_nanos();
+    conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));
+}
+
+/// `; error=…` with the name of the cause as its details.
+fn encode_proxy_error(out: &mut Vec<u8>, cause: Cause) {
+    out.extend_from_slice(b"; error=");
+    out.extend_from_slice(cause.proxy_status().as_bytes());
+    out.extend_from_slice(b"; details=\"");
+    out.extend_from_slice(cause.name().as_bytes());
+    out.extend_from_slice(b"\"\r\n");
+}
+
+/// Content type and body of an error: JSON, or plain text for a client that asks for text and not for JSON.
+fn problem(x: &Exchange, cause: Cause) -> (&'static str, String) {
+    let mut id = Vec::with_capacity(32);
+    write_request_id(&mut id, x.id);
+    let id = String::from_utf8_lossy(&id);
+    let (title, status, name) = (cause.title().trim_end_matches('.'), cause.status(), cause.name());
+    let mut body = String::with_capacity(192);
+    if prefers_text(x) {
+        let _ = writeln!(body, "{status} {title}\ncause: {name}\nrequest: {id}");
+        return ("text/plain; charset=utf-8", body);
+    }
+    let _ = writeln!(
+        body,
+        "{{\"type\":\"urn:ringway:cause:{name}\",\"title\":\"{title}\",\"status\":{status},\"code\":\"{name}\",\
+         \"instance\":\"urn:ringway:request:{id}\"}}"
+    );
+    ("application/problem+json", body)
+}
+
+fn prefers_text(x: &Exchange) -> bool {
+    let Some(accept) = x.request().known(Known::Accept) else { return false };
+    let names = |what: &[u8]| accept.windows(what.len()).any(|part| part.eq_ignore_ascii_case(what));
+    names(b"text/") && !names(b"json")
+}
+
+/// Answers with a response that stands in the configuration.
+pub(crate) async fn fixed(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    response: &FixedResponse,
+) -> Result<Next, Fault> {
+    x.cause = Some(Cause::FixedResponse);
+    answer(conn, x, route, response.status, &response.fields, &response.body).await
+}
+
+/// Sends the client to where the route points.
+pub(crate) async fn redirect(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    redirect: &Redirect,
+) -> Result<Next, Fault> {
+    x.cause = Some(Cause::Redirect);
+    let mut location = Vec::new();
+    redirect.to.render(x.request(), "http", &mut location);
+    let fields = [(Box::from(&b"Location"[..]), location.into_boxed_slice())];
+    answer(conn, x, route, redirect.status, &fields, b"").await
+}
+
+async fn answer(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    status: u16,
+    fields: &[FixedField],
+    body: &[u8],
+) -> Result<Next, Fault> {
+    let keeps = keeps(conn, x);
+    filter::on_response(&route.chain, status, &mut x.response_edits);
+    let is_head = x.head.method == Method::Head;
+    let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
+    conn.stream.write(|out| {
+        let edits = &x.response_edits;
+        encode::status_line(out, status, b"");
+        write_common(out, conn);
+        for (name, value) in fields.iter().filter(|(name, _)| edits.is_empty() || edits.keeps(name)) {
+            encode::field(out, name, value);
+        }
+        for (name, value) in edits.additions() {
+            encode::field(out, name, value);
+        }
+        encode::response_framing(out, status, false, length, None);
+        write_connection_fields(out, x.head.version, keeps);
+        encode::end(out);
+        if !is_head {
+            out.extend_from_slice(body);
+        }
+    });
+    x.status = status;
+    x.response_started = true;
+    x.bytes_out = if is_head { 0 } else { body.len() as u64 };
+    relay::finish_downstream(conn, x, keeps).await
+}

@@ -1,0 +1,252 @@
+//! The life of one HTTP request on one worker.
+//!
+//!   decode → route → filter → balance → lease → relay → finish
+//!
+//! Each step below is one call. Whatever the exit, `finish::exchange` runs exactly once.
+
+use crate::downstream::h1::Connection;
+use crate::exchange::{AttemptFacts, Exchange};
+use crate::finish;
+use crate::relay;
+use crate::respond;
+use crate::upstream::{self, lease::Lease};
+use base::Instant;
+use std::rc::Rc;
+use std::time::Duration;
+use traffic::balance::Pick;
+use traffic::filter::Verdict;
+use traffic::health::Outcome;
+use traffic::retry::{self, Attempt, Decision, Failure};
+use traffic::snapshot::{Action, Endpoint, Route, Split, Upstream};
+use traffic::{Cause, Phase, source};
+use wire::http::{BodyLength, Known, Request};
+
+/// What becomes of the client's connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It can carry another request.
+    Keep,
+    /// Everything that was sent has been read: it can be closed at once.
+    Close(Cause),
+    /// The client may still be sending: close after reading that.
+    Linger(Cause),
+    /// The response is incomplete, and a reset is the only way to say so.
+    Abort(Cause),
+}
+
+/// The exchange cannot go on. Whether the client gets an answer depends on whether one has begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fault(pub(crate) Cause);
+
+impl From<Cause> for Fault {
+    fn from(cause: Cause) -> Self {
+        Fault(cause)
+    }
+}
+
+/// Serves the request whose head is in `x`.
+pub(crate) async fn serve(conn: &Connection, x: &mut Exchange) -> Next {
+    let next = match run(conn, x).await {
+        Ok(next) => next,
+        Err(Fault(cause)) if x.response_started || cause == Cause::ClientGone => {
+            x.cause = Some(cause);
+            Next::Abort(cause)
+        }
+        Err(Fault(cause)) => Box::pin(respond::refuse(conn, x, cause)).await,
+    };
+    finish::exchange(conn, x);
+    next
+}
+
+async fn run(conn: &Connection, x: &mut Exchange) -> Result<Next, Fault> {
+    let generation = Rc::clone(&x.generation); // this exchange keeps its generation to the end
+    let listener = conn.listener(&generation);
+
+    x.facts = source::client_address(conn.peer_ip(), x.request(), &listener.trusted_proxies);
+    let route = listener.table.find(x.request(), x.facts.client).ok_or(Cause::NoRoute)?;
+    let route = generation.route(route);
+    x.route = Some(route.id);
+    x.phases.mark(Phase::Route, conn.worker.rt.now());
+    if let BodyLength::Length(bytes) = x.head.body
+        && bytes > route.body_bytes_max
+    {
+        return Err(Cause::BodyTooLarge.into());
+    }
+    if let Some(total) = route.timeouts.total {
+        x.deadline = conn.worker.rt.now() + total;
+    }
+
+    let request = Request::new(&x.head, x.head_bytes.as_slice());
+    match x.walk.advance(&route.chain, request, &mut x.outgoing) {
+        Verdict::Continue => {}
+        Verdict::Respond(cause) => return Err(cause.into()),
+        Verdict::Suspend(ask) => match ask {},
+    }
+    x.phases.mark(Phase::Filter, conn.worker.rt.now());
+
+    match &route.action {
+        Action::Forward(split) => forward(conn, x, route, split).await,
+        Action::Respond(response) => Box::pin(respond::fixed(conn, x, route, response)).await,
+        Action::Redirect(redirect) => Box::pin(respond::redirect(conn, x, route, redirect)).await,
+    }
+}
+
+/// How an attempt ended.
+enum Attempted {
+    /// A response was relayed.
+    Done(Next),
+    /// Nothing of it has reached the client, and the rules allow another one after `pause`.
+    Again { pause: Duration },
+}
+
+/// Tries endpoints until one answers or the retry rules say that no other may be asked.
+async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Split) -> Result<Next, Fault> {
+    let worker = &*conn.worker;
+    let generation = Rc::clone(&x.generation);
+    let upstream = generation.upstream(split.pick(worker.random()));
+    x.upstream = Some(upstream.id);
+    upstream.budget.deposit();
+    let mut fresh_only = false;
+    loop {
+        let endpoint = pick(conn, x, upstream)?;
+        x.endpoint = Some(endpoint.id);
+        x.attempts += 1;
+        x.attempt = AttemptFacts::NEW;
+        let attempted = match attempt(conn, x, route, upstream, endpoint, fresh_only).await {
+            Ok(attempted) => attempted,
+            Err(fault) => match decide(conn, x, route, upstream, fault.0.into()) {
+                Decision::Retry { pause } => Attempted::Again { pause },
+                Decision::GiveUp => return Err(fault),
+            },
+        };
+        let pause = match attempted {
+            Attempted::Done(next) => return Ok(next),
+            Attempted::Again { pause } => pause,
+        };
+        let now = worker.rt.now();
+        worker.stats.retries.add(1);
+        x.phases.retry(now);
+        x.failed.push(endpoint.id);
+        // Where one pooled connection was dead, the others may be.
+        fresh_only = true;
+        if !pause.is_zero() {
+            conn.upstream_timer.set((now + pause).min(x.deadline));
+            conn.upstream_timer.wait().await;
+            x.phases.retry(worker.rt.now());
+        }
+    }
+}
+
+fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, failure: Failure) -> Decision {
+    let now = conn.worker.rt.now();
+    let attempt = Attempt {
+        method: x.head.method,
+        idempotency_key: x.request().known(Known::IdempotencyKey).is_some(),
+        fresh_connection: x.attempt.fresh,
+        request_bytes_sent: x.attempt.sent,
+        response_started_downstream: x.response_started,
+        response_bytes_received: x.attempt.answered,
+        body_replayable: x.upload.bytes == 0 || (x.upload.done && !x.upload.replay.lost),
+        attempts_made: x.attempts,
+        failure,
+        deadline_left: (x.deadline != Instant::NEVER).then(|| x.deadline.since(now)),
+        random: conn.worker.random(),
+    };
+    retry::decide(&route.retry, &attempt, &upstream.budget, now)
+}
+
+fn pick<'a>(conn: &Connection, x: &Exchange, upstream: &'a Upstream) -> Result<&'a Endpoint, Fault> {
+    let worker = &*conn.worker;
+    let random = &mut *worker.rng.borrow_mut();
+    let key = upstream.hash_key(x.request(), x.facts.client).unwrap_or_else(|| random.next_u64());
+    let pick = Pick { key, now: worker.rt.now(), random, avoid: &x.failed };
+    let endpoint = upstream.pick(pick).map_err(|_| Cause::NoEndpoint)?;
+    Ok(upstream.endpoint(endpoint))
+}
+
+/// One attempt on one endpoint: lease a connection, send the request, relay the response.
+async fn attempt(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    fresh_only: bool,
+) -> Result<Attempted, Fault> {
+    let worker = &*conn.worker;
+    let load = InFlight::begin(endpoint);
+    let began = worker.rt.now();
+    let lease = match upstream::lease::obtain(conn, x, upstream, endpoint, fresh_only).await {
+        Ok(lease) => lease,
+        Err(cause) => {
+            endpoint.cell.observe(worker.rt.now(), worker.rt.now().since(began), Outcome::ConnectFailed);
+            return Err(cause.into());
+        }
+    };
+    x.attempt.fresh = lease.is_fresh();
+    x.phases.mark(Phase::Connect, worker.rt.now());
+
+    let answered = exchange_heads(conn, x, route, upstream, &lease).await;
+    let now = worker.rt.now();
+    match &answered {
+        Ok(()) => {
+            let outcome =
+                if matches!(x.response.status, 502..=504) { Outcome::GatewayError } else { Outcome::Success };
+            endpoint.cell.observe(now, now.since(began), outcome);
+        }
+        Err(Fault(cause)) if cause.side() == traffic::Side::Upstream => {
+            // A pooled connection that the endpoint had closed meanwhile is no failure of the endpoint.
+            if lease.is_fresh() || x.attempt.answered || *cause == Cause::UpstreamTimeout {
+                endpoint.cell.observe(now, now.since(began), Outcome::GatewayError);
+            }
+        }
+        Err(_) => {}
+    }
+    answered?;
+    x.phases.mark(Phase::Wait, now);
+    if route.retry.on.statuses.contains(&x.response.status)
+        && let Decision::Retry { pause } =
+            decide(conn, x, route, upstream, Failure::Status(x.response.status))
+    {
+        return Ok(Attempted::Again { pause });
+    }
+    let next = relay::response(conn, x, upstream, lease).await?;
+    drop(load);
+    Ok(Attempted::Done(next))
+}
+
+/// Sends the request and reads the head of the final response.
+async fn exchange_heads(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    lease: &Lease,
+) -> Result<(), Fault> {
+    upstream::h1::write_request_head(conn, x, lease);
+    let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
+    let deadline = x.deadline.min(per_try);
+    if x.upload.done {
+        x.phases.mark(Phase::Send, conn.worker.rt.now());
+        upstream::h1::read_final_head(conn, x, upstream, lease, deadline).await
+    } else {
+        // Requests with a body are rarer and take longer: their larger state is allocated only for them.
+        Box::pin(upstream::h1::send_body_and_read_head(conn, x, route, upstream, lease, deadline)).await
+    }
+}
+
+/// Counts a request as in flight on its endpoint until it is dropped.
+struct InFlight<'a>(&'a Endpoint);
+
+impl<'a> InFlight<'a> {
+    fn begin(endpoint: &'a Endpoint) -> Self {
+        endpoint.cell.begin();
+        InFlight(endpoint)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.cell.end();
+    }
+}

@@ -1,0 +1,144 @@
+//! The fields that tell the upstream about the client, and the head that carries them.
+//!
+//! What an untrusted client claims about itself is dropped before our own fields are added, so that nothing it names
+//! in `Connection` or sends under a similar name can remove or replace them.
+
+use crate::downstream::h1::Connection;
+use crate::exchange::Exchange;
+use std::net::IpAddr;
+use wire::h1::encode;
+use wire::http::{Field, Known, Request};
+
+/// Our name in `Via` (RFC 9110 §7.6.3) and `Proxy-Status`.
+pub(crate) const PSEUDONYM: &str = "ringway";
+
+/// Writes the request head for the upstream into `out`.
+pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Connection, x: &Exchange) {
+    let request = x.request();
+    let outgoing = &x.outgoing;
+    let path = outgoing.path().unwrap_or_else(|| request.path());
+    encode::request_line(out, request.method(), path, request.query());
+    encode::field(out, b"Host", outgoing.host().unwrap_or_else(|| request.authority()));
+    let trusted = x.facts.trusted;
+    if outgoing.edits.is_empty() {
+        encode::kept_fields(out, request.bytes, &request.head.fields, |field| is_forwarded(field, trusted));
+    } else {
+        encode::kept_fields(out, request.bytes, &request.head.fields, |field| {
+            is_forwarded(field, trusted) && outgoing.edits.keeps(field.name.of(request.bytes))
+        });
+    }
+    write_forwarding_fields(out, conn, x, request);
+    for (name, value) in outgoing.edits.additions() {
+        encode::field(out, name, value);
+    }
+    encode::request_framing(out, request.head.method, request.head.body);
+    if let Some(protocol) = request.upgrade() {
+        out.extend_from_slice(b"Connection: upgrade\r\n");
+        encode::field(out, b"Upgrade", protocol);
+    }
+    encode::end(out);
+}
+
+/// Whether a field of the client travels on as it is. Fields that we write ourselves do not.
+fn is_forwarded(field: &Field, trusted: bool) -> bool {
+    match field.known {
+        Known::Host | Known::Expect => false,
+        Known::XForwardedFor | Known::Forwarded => false,
+        Known::XForwardedProto | Known::XForwardedHost | Known::XForwardedPort => false,
+        Known::XRealIp | Known::XRequestId => trusted,
+        _ => true,
+    }
+}
+
+/// The client's address, scheme, host and port as the upstream should see them, in both notations (RFC 7239), and
+/// `Via`. A trusted peer's own statements are kept and continued.
+fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, request: Request<'_>) {
+    let trusted = x.facts.trusted;
+    let peer = conn.peer_ip();
+    let said = |known: Known| if trusted { request.known(known) } else { None };
+
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    continue_list(out, request, Known::XForwardedFor, trusted && !x.facts.refused);
+    write_ip(out, peer);
+    out.extend_from_slice(b"\r\n");
+    match said(Known::XForwardedProto) {
+        Some(value) => encode::field(out, b"X-Forwarded-Proto", value),
+        None => out.extend_from_slice(b"X-Forwarded-Proto: http\r\n"),
+    }
+    encode::field(
+        out,
+        b"X-Forwarded-Host",
+        said(Known::XForwardedHost).unwrap_or_else(|| request.authority()),
+    );
+    match said(Known::XForwardedPort) {
+        Some(value) => encode::field(out, b"X-Forwarded-Port", value),
+        None => {
+            out.extend_from_slice(b"X-Forwarded-Port: ");
+            encode::decimal(out, u64::from(conn.local_port));
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    out.extend_from_slice(b"Forwarded: ");
+    continue_list(out, request, Known::Forwarded, trusted && !x.facts.refused);
+    match peer {
+        IpAddr::V4(_) => {
+            out.extend_from_slice(b"for=");
+            write_ip(out, peer);
+        }
+        IpAddr::V6(_) => {
+            out.extend_from_slice(b"for=\"[");
+            write_ip(out, peer);
+            out.extend_from_slice(b"]\"");
+        }
+    }
+    out.extend_from_slice(b";host=\"");
+    out.extend_from_slice(request.authority());
+    out.extend_from_slice(b"\";proto=http\r\n");
+
+    if !trusted || request.known(Known::XRequestId).is_none() {
+        out.extend_from_slice(b"X-Request-Id: ");
+        write_request_id(out, x.id);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"Via: 1.1 ");
+    out.extend_from_slice(PSEUDONYM.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The values of a list field that a trusted peer sent, each followed by a comma.
+fn continue_list(out: &mut Vec<u8>, request: Request<'_>, known: Known, trusted: bool) {
+    if !trusted {
+        return;
+    }
+    for field in request.head.fields.iter().filter(|field| field.known == known && !field.value.is_empty()) {
+        out.extend_from_slice(field.value.of(request.bytes));
+        out.extend_from_slice(b", ");
+    }
+}
+
+/// The address in its usual notation; IPv4 without going through the formatting machinery, once per request.
+fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(v4) => {
+            for (place, octet) in v4.octets().into_iter().enumerate() {
+                if place > 0 {
+                    out.push(b'.');
+                }
+                encode::decimal(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+            Some(v4) => write_ip(out, IpAddr::V4(v4)),
+            None => out.extend_from_slice(v6.to_string().as_bytes()),
+        },
+    }
+}
+
+/// Thirty-two hexadecimal digits, as in the access log and in `instance` of problem documents.
+pub(crate) fn write_request_id(out: &mut Vec<u8>, id: (u64, u64)) {
+    let id = (u128::from(id.0) << 64) | u128::from(id.1);
+    for shift in (0..32).rev() {
+        out.push(b"0123456789abcdef"[(id >> (shift * 4) & 0xf) as usize]);
+    }
+}

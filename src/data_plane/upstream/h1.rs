@@ -1,0 +1,248 @@
+//! HTTP/1.1 towards an endpoint: the request, and the head of its final response.
+
+use crate::downstream::h1::{ClientWatch, Connection};
+use crate::exchange::{Exchange, HeadBytes};
+use crate::relay::{self, UploadFault};
+use crate::serve::Fault;
+use crate::upstream::forward;
+use crate::upstream::lease::Lease;
+use base::Instant;
+use runtime::{Buf, race};
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+use traffic::snapshot::{Route, Upstream};
+use traffic::{Cause, Phase};
+use wire::h1::{Progress, ResponseReader, encode};
+use wire::http::{Method, ResponseHead, Version};
+
+/// Queues the request head on the leased connection; it leaves at the end of this turn.
+pub(crate) fn write_request_head(conn: &Connection, x: &Exchange, lease: &Lease) {
+    lease.stream.write(|out| forward::write_head(out, conn, x));
+}
+
+/// What came first while waiting for the upstream.
+enum Arrival {
+    Received(io::Result<Buf>),
+    ClientGone,
+}
+
+/// The next bytes from the endpoint, unless the client goes away first.
+async fn next_arrival(conn: &Connection, lease: &Lease, watch: &mut ClientWatch) -> Arrival {
+    poll_fn(|cx| {
+        if let Poll::Ready(received) = lease.stream.poll_recv(cx) {
+            return Poll::Ready(Arrival::Received(received));
+        }
+        conn.poll_gone(watch, cx).map(|_| Arrival::ClientGone)
+    })
+    .await
+}
+
+/// Reads the final response head into `x`; informational responses before it are passed on or dropped.
+///
+/// `deadline` is the attempt's own; the upstream's response-head timeout counts from now.
+pub(crate) async fn read_final_head(
+    conn: &Connection,
+    x: &mut Exchange,
+    upstream: &Upstream,
+    lease: &Lease,
+    deadline: Instant,
+) -> Result<(), Fault> {
+    let heads = FinalHead::new(x, upstream);
+    await_final_head(conn, x, upstream, lease, deadline, heads).await
+}
+
+async fn await_final_head(
+    conn: &Connection,
+    x: &mut Exchange,
+    upstream: &Upstream,
+    lease: &Lease,
+    deadline: Instant,
+    mut heads: FinalHead,
+) -> Result<(), Fault> {
+    let mut watch = ClientWatch::default();
+    conn.upstream_timer.set(deadline.min(conn.worker.rt.now() + upstream.timeouts.response_head));
+    loop {
+        let received = match race(next_arrival(conn, lease, &mut watch), &conn.upstream_timer).await {
+            None => return Err(timeout_cause(conn, x).into()),
+            Some(Arrival::ClientGone) => return Err(Cause::ClientGone.into()),
+            Some(Arrival::Received(received)) => received,
+        };
+        x.attempt.sent = lease.has_sent();
+        let received = match received {
+            Ok(buf) if !buf.is_empty() => buf,
+            _ => return Err(Cause::UpstreamReset.into()),
+        };
+        x.attempt.answered = true;
+        if heads.take(conn, x.head.version, &mut x.response, &mut x.response_bytes, received)? {
+            return Ok(());
+        }
+    }
+}
+
+fn timeout_cause(conn: &Connection, x: &mut Exchange) -> Cause {
+    // Silence after a request that the kernel took: the endpoint may have seen it.
+    x.attempt.sent = true;
+    if conn.worker.rt.now() >= x.deadline { Cause::TotalTimeout } else { Cause::UpstreamTimeout }
+}
+
+/// Collects response heads from received buffers until the final one is complete.
+struct FinalHead {
+    reader: ResponseReader,
+    /// An incomplete head; empty while heads arrive whole.
+    partial: Vec<u8>,
+    informational: u8,
+    informational_max: u8,
+    upgrade_asked: bool,
+    method: Method,
+}
+
+impl FinalHead {
+    fn new(x: &Exchange, upstream: &Upstream) -> FinalHead {
+        FinalHead {
+            reader: ResponseReader::new(&upstream.http, x.head.method),
+            partial: Vec::new(),
+            informational: 0,
+            informational_max: upstream.http.informational_max,
+            upgrade_asked: x.head.upgrade.is_some(),
+            method: x.head.method,
+        }
+    }
+
+    /// Takes `received` in; true when the final head is complete. `bytes` then hold the head and what arrived behind it.
+    fn take(
+        &mut self,
+        conn: &Connection,
+        client: Version,
+        head: &mut ResponseHead,
+        bytes: &mut HeadBytes,
+        mut received: Buf,
+    ) -> Result<bool, Fault> {
+        loop {
+            let is_whole = self.partial.is_empty();
+            if !is_whole {
+                self.partial.extend_from_slice(&received);
+            }
+            let seen: &[u8] = if is_whole { &received } else { &self.partial };
+            let length = match self.reader.read(seen, head).map_err(Cause::of_response_head)? {
+                Progress::Complete(length) => length,
+                Progress::Partial => {
+                    if is_whole {
+                        self.partial.extend_from_slice(&received);
+                    }
+                    return Ok(false);
+                }
+            };
+            if head.status >= 200 || (head.status == 101 && self.upgrade_asked) {
+                *bytes = if is_whole {
+                    HeadBytes::Received(received)
+                } else {
+                    HeadBytes::Copied(std::mem::take(&mut self.partial))
+                };
+                return Ok(true);
+            }
+            self.informational += 1;
+            if head.status == 101 {
+                return Err(Cause::UpstreamMalformed.into());
+            }
+            if self.informational > self.informational_max {
+                return Err(Cause::UpstreamInformational.into());
+            }
+            pass_on_informational(conn, client, head, seen);
+            self.reader.reset(self.method);
+            if is_whole {
+                received.consume(length);
+            } else {
+                self.partial.drain(..length);
+                received = Buf::from_vec(std::mem::take(&mut self.partial));
+            }
+            if received.is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// 103 is for clients that know it; 100 answers an expectation that we settle ourselves; the others say nothing.
+fn pass_on_informational(conn: &Connection, client: Version, head: &ResponseHead, bytes: &[u8]) {
+    const EARLY_HINTS: u16 = 103;
+    if head.status != EARLY_HINTS || client < Version::Http11 {
+        return;
+    }
+    conn.stream.write(|out| {
+        encode::status_line(out, head.status, head.reason.of(bytes));
+        encode::kept_fields(out, bytes, &head.fields, |_| true);
+        encode::end(out);
+    });
+}
+
+/// Sends the request body and reads the final response head, whichever comes first (R110).
+///
+/// A response that comes before the whole body ends the upload: the client's rest is not read, and the connection to
+/// the endpoint is not used again.
+pub(crate) async fn send_body_and_read_head(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    lease: &Lease,
+    deadline: Instant,
+) -> Result<(), Fault> {
+    let generation = std::rc::Rc::clone(&x.generation);
+    let limits = relay::UploadLimits::new(conn, &generation, route, upstream, deadline);
+    let mut heads = FinalHead::new(x, upstream);
+    let body = x.head.body;
+    let mut early = false;
+    let uploaded = {
+        let mut upload = pin!(relay::upload(conn, &mut x.upload, body, lease, &limits));
+        poll_fn(|cx| {
+            // The response first: an endpoint that refuses the body often closes right after saying so.
+            while let Poll::Ready(received) = lease.stream.poll_recv(cx) {
+                let buf = match received {
+                    Ok(buf) if !buf.is_empty() => buf,
+                    _ => return Poll::Ready(Err(Fault(Cause::UpstreamReset))),
+                };
+                x.attempt.answered = true;
+                match heads.take(conn, x.head.version, &mut x.response, &mut x.response_bytes, buf) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        early = true;
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(fault) => return Poll::Ready(Err(fault)),
+                }
+            }
+            match upload.as_mut().poll(cx) {
+                Poll::Pending => Poll::Pending,
+                // The endpoint stopped reading: what it has to say about that may still arrive.
+                Poll::Ready(Ok(()) | Err(UploadFault::UpstreamGone)) => Poll::Ready(Ok(())),
+                Poll::Ready(Err(UploadFault::Fault(fault))) => Poll::Ready(Err(fault)),
+            }
+        })
+        .await
+    };
+    x.attempt.sent = lease.has_sent();
+    uploaded?;
+    x.phases.mark(Phase::Send, conn.worker.rt.now());
+    if early {
+        return Ok(());
+    }
+    await_final_head(conn, x, upstream, lease, deadline, heads).await
+}
+
+/// Waits until the endpoint has taken what was queued for it, bounded by the upstream's idle timeout.
+pub(crate) async fn flush(
+    conn: &Connection,
+    lease: &Lease,
+    max_pending: usize,
+    limits: &relay::UploadLimits,
+) -> Result<(), UploadFault> {
+    let rt = &conn.worker.rt;
+    conn.upstream_timer.set((rt.now() + limits.upstream_idle).min(limits.deadline));
+    match race(lease.stream.flushed(max_pending), &conn.upstream_timer).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => Err(UploadFault::UpstreamGone),
+        None => Err(UploadFault::Fault(Fault(Cause::UpstreamTimeout))),
+    }
+}

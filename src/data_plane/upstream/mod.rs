@@ -1,0 +1,6 @@
+//! The upstream's side: connections to endpoints, and HTTP/1.1 over them.
+
+pub(crate) mod forward;
+pub(crate) mod h1;
+pub(crate) mod lease;
+pub(crate) mod pool;

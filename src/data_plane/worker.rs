@@ -1,0 +1,207 @@
+//! One worker: the state that its tasks share, and the loop.
+
+use crate::accept;
+use crate::bell::Bell;
+use crate::date::DateCache;
+use crate::drain::{Drain, Stop};
+use crate::exchange::Exchange;
+use crate::upstream::pool::Pool;
+use base::ids::{ListenerId, WorkerId};
+use base::publish::Subscriber;
+use base::rng::Rng;
+use base::spsc::Producer;
+use runtime::{Bound, Runtime};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use traffic::Snapshot;
+use traffic::stats::WorkerStats;
+
+/// What a worker is started with. Everything in it was made by the thread that starts the workers.
+pub struct WorkerStart {
+    pub id: WorkerId,
+    pub snapshot: Arc<Snapshot>,
+    pub snapshots: Subscriber<Snapshot>,
+    pub listening: Vec<Listening>,
+    pub stats: Arc<WorkerStats>,
+    pub log: Producer,
+    pub stop: Arc<Stop>,
+    /// Seed of random choices and request ids; the simulation repeats a run by repeating it.
+    pub seed: u64,
+}
+
+/// A bound socket and the listener that it belongs to.
+pub struct Listening {
+    pub listener: ListenerId,
+    pub socket: Bound,
+}
+
+/// One generation of the configuration as this worker holds it.
+///
+/// Exchanges share it through `Rc`, so no atomic counter moves between cores. When the last of them ends, the snapshot
+/// travels back to the control plane, which frees it.
+pub(crate) struct Generation {
+    snapshot: Option<Arc<Snapshot>>,
+    home: Rc<RefCell<Subscriber<Snapshot>>>,
+}
+
+impl Deref for Generation {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        self.snapshot.as_deref().expect("only drop takes the snapshot out")
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if let Some(snapshot) = self.snapshot.take() {
+            self.home.borrow_mut().retire(snapshot);
+        }
+    }
+}
+
+/// State that all tasks of one worker share through `Rc`.
+pub(crate) struct Worker {
+    pub(crate) rt: Runtime,
+    pub(crate) id: WorkerId,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) pool: Pool,
+    pub(crate) drain: Drain,
+    /// Rings when a downstream connection has ended and there is room for another.
+    pub(crate) room: Bell,
+    pub(crate) date: DateCache,
+    pub(crate) rng: RefCell<Rng>,
+    /// Downstream connections that are open now.
+    pub(crate) connections: Cell<u32>,
+    /// Accept tasks that have not ended yet.
+    pub(crate) accepting: Cell<u32>,
+    pub(crate) log: RefCell<Producer>,
+    /// The record being written; kept for its memory.
+    pub(crate) log_line: RefCell<Vec<u8>>,
+    generation: RefCell<Rc<Generation>>,
+    snapshots: Rc<RefCell<Subscriber<Snapshot>>>,
+    /// Exchanges that no connection uses, with their buffers. Boxed, so that handing one out moves a pointer.
+    #[expect(clippy::vec_box, reason = "an exchange is close to a kilobyte, and moves twice per request")]
+    spare: RefCell<Vec<Box<Exchange>>>,
+    request_ids: Cell<u64>,
+    request_id_prefix: u64,
+}
+
+/// Spare exchanges kept for reuse; beyond it their memory is given back.
+const SPARE_EXCHANGES_MAX: usize = 256;
+
+impl Worker {
+    fn new(
+        rt: Runtime,
+        id: WorkerId,
+        snapshot: Arc<Snapshot>,
+        snapshots: Subscriber<Snapshot>,
+        stats: Arc<WorkerStats>,
+        log: Producer,
+        seed: u64,
+    ) -> Rc<Worker> {
+        let snapshots = Rc::new(RefCell::new(snapshots));
+        let limits = snapshot.limits;
+        let generation = Generation { snapshot: Some(snapshot), home: Rc::clone(&snapshots) };
+        let mut rng = Rng::new(seed ^ (u64::from(id.0) << 48));
+        Rc::new(Worker {
+            pool: Pool::new(limits.idle_per_endpoint_max as usize),
+            drain: Drain::default(),
+            room: Bell::default(),
+            date: DateCache::default(),
+            connections: Cell::new(0),
+            accepting: Cell::new(0),
+            log: RefCell::new(log),
+            log_line: RefCell::default(),
+            generation: RefCell::new(Rc::new(generation)),
+            snapshots,
+            spare: RefCell::default(),
+            request_ids: Cell::new(0),
+            request_id_prefix: rng.next_u64(),
+            rng: RefCell::new(rng),
+            rt,
+            id,
+            stats,
+        })
+    }
+
+    /// The generation that new exchanges use.
+    pub(crate) fn generation(&self) -> Rc<Generation> {
+        Rc::clone(&self.generation.borrow())
+    }
+
+    fn take_newest_generation(&self) {
+        let newest = self.snapshots.borrow_mut().take();
+        if let Some(snapshot) = newest {
+            let generation = Generation { snapshot: Some(snapshot), home: Rc::clone(&self.snapshots) };
+            // The old one is dropped after the borrow has ended: its drop borrows `snapshots`.
+            let old = self.generation.replace(Rc::new(generation));
+            drop(old);
+        }
+    }
+
+    /// An id that no other request carries: random per start and worker, then counted per request.
+    pub(crate) fn next_request_id(&self) -> (u64, u64) {
+        let count = self.request_ids.get().wrapping_add(1);
+        self.request_ids.set(count);
+        // Multiplying by an odd constant keeps the numbers distinct and makes neighbours look unlike each other.
+        (self.request_id_prefix, count.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    pub(crate) fn random(&self) -> u32 {
+        #[expect(clippy::cast_possible_truncation, reason = "any 32 of the bits are as random as the others")]
+        let random = self.rng.borrow_mut().next_u64() as u32;
+        random
+    }
+
+    /// An exchange to fill; give it back with [`Worker::give_back`].
+    pub(crate) fn take_exchange(&self) -> Box<Exchange> {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Box::new(Exchange::new(self.generation(), self.rt.now())))
+    }
+
+    pub(crate) fn give_back(&self, mut exchange: Box<Exchange>) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < SPARE_EXCHANGES_MAX {
+            exchange.release();
+            spare.push(exchange);
+        }
+    }
+
+    fn publish_gauges(&self) {
+        let gauges = self.rt.gauges();
+        let stats = &self.stats;
+        stats.live_ops.set(gauges.live_ops);
+        stats.leases_out.set(gauges.leases_out);
+        stats.sockets.set(gauges.sockets);
+        stats.tasks.set(gauges.tasks);
+        stats.connections_active.set(u64::from(self.connections.get()));
+        stats.pool_idle.set(self.pool.idle() as u64);
+    }
+}
+
+/// Runs a worker on this thread until it is told to stop. `rt` must have been created on this thread.
+///
+/// # Errors
+/// When a listening socket cannot be registered or waiting for I/O fails for good; the worker cannot go on then.
+pub fn run(rt: &Runtime, start: WorkerStart) -> io::Result<()> {
+    let WorkerStart { id, snapshot, snapshots, listening, stats, log, stop, seed } = start;
+    let worker = Worker::new(rt.clone(), id, snapshot, snapshots, stats, log, seed);
+    accept::start(&worker, listening)?;
+    crate::upstream::pool::start_sweeper(&worker);
+
+    // One turn. Everything that happens in it happens at one moment: `now` is read once, after the wait.
+    while !worker.drain.is_finished(&worker) {
+        rt.submit_and_wait(worker.drain.deadline())?;
+        worker.take_newest_generation();
+        worker.drain.observe(&stop, rt.now());
+        rt.reap();
+        rt.expire_timers();
+        rt.run_ready();
+        worker.publish_gauges();
+    }
+    Ok(())
+}
