@@ -34,7 +34,7 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     }
     let unchecked = node.first_round.unfinished();
     if unchecked > 0 {
-        reasons.push(format!("the first health check of {unchecked} endpoints is not finished"));
+        reasons.push(format!("endpoints that wait for their first health check: {unchecked}"));
     }
     reasons
 }

@@ -5,6 +5,8 @@
 //! so many of them are in a check at once.
 
 mod exchange;
+#[cfg(test)]
+mod tests;
 
 use crate::node::Node;
 use base::Instant;

@@ -8,6 +8,8 @@
 mod escape;
 mod line;
 mod sink;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use base::spsc::Consumer;
@@ -77,8 +79,7 @@ impl AccessLog {
             AccessLogFormat::Combined => Formatter::combined(),
         };
         let shared = Arc::new(Shared::default());
-        let mut writer =
-            Writer { rings, formatter, sink, shared: Arc::clone(&shared), looked: Instant::now() };
+        let mut writer = Writer { rings, formatter, sink, shared: Arc::clone(&shared) };
         let thread = thread::Builder::new().name("access-log".into()).spawn(move || writer.run())?;
         Ok(Some(AccessLog { shared, thread }))
     }
@@ -130,8 +131,6 @@ struct Writer {
     formatter: Formatter,
     sink: Sink,
     shared: Arc<Shared>,
-    /// When we last looked whether the file is still where it was.
-    looked: Instant,
 }
 
 /// Sets `finished` however the writer ends.
@@ -151,16 +150,19 @@ impl Writer {
             // Asked before the rings are emptied: what was logged before the request is in the old file.
             let stop = shared.stop.load(Ordering::Acquire);
             let reopen = shared.reopen.swap(false, Ordering::AcqRel);
+            if stop {
+                self.sink.end_pause();
+            }
             let filled = self.turn();
-            let now = Instant::now();
             if reopen {
-                self.sink.reopen(now, &mut report);
-            } else if now - self.looked >= LOOK_EVERY {
-                self.looked = now;
-                self.sink.follow_rotation(now, &mut report);
+                self.sink.reopen(Instant::now(), &mut report);
             }
             shared.in_trouble.store(self.sink.is_in_trouble(), Ordering::Relaxed);
             if stop {
+                let lost = self.sink.waiting_bytes();
+                if lost > 0 {
+                    report_line(format_args!("access log: {lost} bytes of lines could not be written"));
+                }
                 return;
             }
             thread::park_timeout(pause(filled));
@@ -259,5 +261,4 @@ fn report_line(line: std::fmt::Arguments<'_>) {
 }
 
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STOP_WAIT: Duration = Duration::from_secs(2);

@@ -101,6 +101,7 @@ impl<O: Write + Outlet> Sink<O> {
         if self.waiting_bytes() == 0 && self.trouble.is_none() {
             return;
         }
+        self.follow_rotation();
         match self.write() {
             Ok(()) => {
                 if self.trouble.take().is_some() {
@@ -117,6 +118,13 @@ impl<O: Write + Outlet> Sink<O> {
                 };
                 self.trouble = Some(Trouble { pause, until: now + pause });
             }
+        }
+    }
+
+    /// Lets the next flush try at once, whatever failed before.
+    pub(super) fn end_pause(&mut self) {
+        if let Some(trouble) = &mut self.trouble {
+            trouble.until = Instant::now();
         }
     }
 
@@ -142,11 +150,12 @@ impl<O: Write + Outlet> Sink<O> {
         }
     }
 
-    /// Opens the log again when the file was renamed or deleted by somebody who forgot to tell us.
-    pub(super) fn follow_rotation(&mut self, now: Instant, report: &mut dyn FnMut(Event<'_>)) {
+    /// Closes a file that was renamed or deleted by somebody who did not tell us; it is made anew when it is written.
+    fn follow_rotation(&mut self) {
         let Target::File(path) = &self.target else { return };
-        if self.trouble.is_none() && self.output.as_ref().is_some_and(|output| !output.is_at(path)) {
-            self.reopen(now, report);
+        // A line that is out in part must be finished where it was begun.
+        if self.written == 0 && self.output.as_ref().is_some_and(|output| !output.is_at(path)) {
+            self.output = None;
         }
     }
 
@@ -242,6 +251,8 @@ const O_NONBLOCK: i32 = 0o4000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::process::Command;
     use std::sync::Mutex;
 
     /// A disk with so many bytes left, and what it holds.
@@ -333,5 +344,59 @@ mod tests {
         }
         assert_eq!(pauses[..3], [PAUSE_MIN, PAUSE_MIN * 2, PAUSE_MIN * 4]);
         assert_eq!(pauses[8], PAUSE_MAX);
+    }
+
+    fn folder(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("ringway-sink-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        folder
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_or_deleted_is_made_anew_without_being_told() {
+        let folder = folder("rotation");
+        let (path, old) = (folder.join("access.log"), folder.join("access.log.1"));
+        let mut sink = Sink::open(Target::File(path.clone())).unwrap();
+        let now = Instant::now();
+        let write = |sink: &mut Sink, line: &[u8]| {
+            sink.lines().extend_from_slice(line);
+            sink.flush(now, &mut |_| ());
+        };
+        write(&mut sink, b"one\n");
+        std::fs::rename(&path, &old).unwrap();
+        write(&mut sink, b"two\n");
+        write(&mut sink, b"three\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"two\nthree\n");
+        std::fs::remove_file(&path).unwrap();
+        write(&mut sink, b"four\n");
+        assert_eq!(std::fs::read(&old).unwrap(), b"one\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"four\n");
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn a_pipe_without_a_reader_is_waited_for_without_blocking() {
+        let folder = folder("pipe");
+        let path = folder.join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let mut sink = Sink::open(Target::File(path.clone())).unwrap();
+        let mut now = Instant::now();
+        sink.lines().extend_from_slice(b"line\n");
+        sink.flush(now, &mut |_| ());
+        assert!(sink.is_in_trouble());
+        let reader = std::thread::spawn(move || {
+            let mut line = [0; 5];
+            File::open(path).unwrap().read_exact(&mut line).unwrap();
+            line
+        });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while sink.is_in_trouble() {
+            assert!(Instant::now() < deadline, "the reader never came");
+            now += PAUSE_MAX;
+            sink.flush(now, &mut |_| ());
+            std::thread::yield_now();
+        }
+        assert_eq!(&reader.join().unwrap(), b"line\n");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,0 +1,236 @@
+use super::*;
+use crate::node::NodeFacts;
+use crate::{ReadyState, Start, compile, spawn};
+use config::{Format, Sealed};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::thread;
+use std::time::SystemTime;
+
+/// Answers connections one after the other until the process ends; only the threads of finished tests remain.
+fn origin(answer: impl Fn(TcpStream) + Send + 'static) -> Addr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            answer(stream);
+        }
+    });
+    Addr::Ip(addr)
+}
+
+/// Reads the head of a request and gives it back.
+fn head(stream: &mut impl Read) -> String {
+    let mut received = Vec::new();
+    let mut buffer = [0; 1024];
+    while !received.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(bytes) => received.extend_from_slice(&buffer[..bytes]),
+        }
+    }
+    String::from_utf8(received).unwrap()
+}
+
+fn says(answer: impl Into<Vec<u8>>) -> Addr {
+    let answer = answer.into();
+    origin(move |mut stream| {
+        head(&mut stream);
+        // The check may have seen enough and be gone.
+        let _ = stream.write_all(&answer);
+    })
+}
+
+fn probe(addr: Addr, health: &str) -> Probe {
+    let text = format!(
+        "listener \"web\" {{ bind \"127.0.0.1:8080\" }}\nsite \"*\" {{ route \"/\" upstream=\"api\" }}\n\
+         upstream \"api\" {{ endpoint \"{addr}\"; health {{ {health} }} }}"
+    );
+    let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
+    let snapshot = compile(&config, 1, None).unwrap().snapshot;
+    plan(&config, &snapshot).pop().unwrap()
+}
+
+fn perform(probe: &Probe) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(probe.perform())
+}
+
+#[test]
+fn only_a_complete_answer_with_an_expected_status_passes() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    for (answer, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Ok(())),
+        ("HTTP/1.1 204 No Content\r\n\r\n", Ok(())),
+        (chunked, Ok(())),
+        ("HTTP/1.0 200 OK\r\n\r\nuntil close", Ok(())),
+        (
+            "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
+            Ok(()),
+        ),
+        ("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n", Err("answered 503")),
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", Err("answered 404")),
+        ("HTTP/1.1 101 Switching Protocols\r\n\r\n", Err("answered 101")),
+        ("", Err("the connection ended before the answer did")),
+        ("HTTP/1.1 200 OK\r\nContent-Le", Err("the connection ended before the answer did")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", Err("invalid body")),
+        ("SSH-2.0-OpenSSH_9.2\r\n\r\n", Err("invalid answer")),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!", Err("invalid answer")),
+    ] {
+        let result = perform(&probe(says(answer), "http \"/healthz\""));
+        match expected {
+            Ok(()) => assert_eq!(result, Ok(()), "{answer:?}"),
+            Err(reason) => assert!(
+                result.as_ref().is_err_and(|found| found.starts_with(reason)),
+                "{answer:?}: {result:?}"
+            ),
+        }
+    }
+}
+
+#[test]
+fn expected_statuses_are_those_of_the_configuration() {
+    let answer = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(perform(&probe(says(answer), "http \"/\" expect=\"500-599\"")), Ok(()));
+}
+
+#[test]
+fn the_request_names_path_query_and_host() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let addr = origin(move |mut stream| {
+        sender.send(head(&mut stream)).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    perform(&probe(addr.clone(), "http \"/healthz?full=1\"")).unwrap();
+    let request = receiver.recv().unwrap();
+    assert!(request.starts_with("GET /healthz?full=1 HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.contains(&format!("Host: {addr}\r\n")) && request.contains("Connection: close\r\n"),
+        "{request}"
+    );
+    perform(&probe(addr, "http \"/\" host=\"api.internal\"")).unwrap();
+    assert!(receiver.recv().unwrap().contains("Host: api.internal\r\n"));
+}
+
+#[test]
+fn endless_and_silent_endpoints_cost_a_bounded_time() {
+    let endless_head = origin(|mut stream| {
+        head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
+        while stream.write_all(b"X-More: and more\r\n").is_ok() {}
+    });
+    let result = perform(&probe(endless_head, "http \"/\" timeout=\"5s\""));
+    assert!(result.as_ref().is_err_and(|found| found.starts_with("invalid answer")), "{result:?}");
+
+    let endless_body = origin(|mut stream| {
+        head(&mut stream);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        while stream.write_all(b"4\r\nmore\r\n").is_ok() {}
+    });
+    assert_eq!(perform(&probe(endless_body, "http \"/\" timeout=\"5s\"")), Ok(()), "64 KiB are enough");
+
+    // Listening without accepting: the kernel completes the connection and nobody ever answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = Addr::Ip(silent.local_addr().unwrap());
+    let result = perform(&probe(addr.clone(), "http \"/\" timeout=\"50ms\""));
+    assert_eq!(result, Err("no complete answer within 50 ms".to_owned()));
+    assert_eq!(perform(&probe(addr, "tcp")), Ok(()));
+}
+
+#[test]
+fn a_refused_connection_fails_both_kinds_of_checks() {
+    let addr = Addr::Ip(TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    for health in ["tcp", "http \"/\""] {
+        let result = perform(&probe(addr.clone(), health));
+        assert!(result.as_ref().is_err_and(|found| found.contains("refused")), "{result:?}");
+    }
+}
+
+#[test]
+fn endpoints_on_unix_sockets_are_checked_too() {
+    let path = std::env::temp_dir().join(format!("ringway-probe-{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let request = head(&mut stream);
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        request
+    });
+    assert_eq!(perform(&probe(Addr::Unix(path.clone()), "http \"/\"")), Ok(()));
+    assert!(server.join().unwrap().contains("Host: localhost\r\n"));
+    std::fs::remove_file(&path).unwrap();
+}
+
+fn facts() -> NodeFacts {
+    NodeFacts {
+        driver: "epoll",
+        driver_reason: None,
+        version: "0.0.1",
+        pid: 1,
+        workers: 1,
+        started: SystemTime::UNIX_EPOCH,
+        listeners: Vec::new(),
+    }
+}
+
+#[test]
+fn results_are_written_into_the_cell_and_explained() {
+    let config = config::from_args(
+        &[config::Address::Ip("127.0.0.1:0".parse().unwrap())],
+        &[config::Address::Ip("127.0.0.1:9".parse().unwrap())],
+    );
+    let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
+    let node = Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot);
+    let probe = probe(Addr::Ip("127.0.0.1:9".parse().unwrap()), "tcp rise=2 fall=3");
+    let mut check = Check::new(rules(probe.schedule()), probe.cell.health());
+    let mut conclude = |result: Result<(), String>| {
+        probe.conclude(&node, &mut check, result, Instant::from_nanos(1));
+        (probe.cell.health(), node.findings.last("api", &probe.addr))
+    };
+    let refused = || Err("connection refused".to_owned());
+    let found = || Some("connection refused".to_owned());
+    assert_eq!(conclude(Ok(())), (Health::Up, None), "one success is enough for a new endpoint");
+    assert_eq!(conclude(refused()), (Health::Up, found()));
+    assert_eq!(conclude(refused()), (Health::Up, found()));
+    assert_eq!(conclude(refused()), (Health::Down, found()));
+    assert_eq!(conclude(Ok(())), (Health::Down, None));
+    assert_eq!(conclude(Ok(())), (Health::Up, None));
+}
+
+#[test]
+fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let addr = origin(move |mut stream| {
+        head(&mut stream);
+        released.recv().unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let text = format!(
+        "listener \"web\" {{ bind \"127.0.0.1:8080\" }}\nsite \"*\" {{ route \"/\" upstream=\"api\" }}\n\
+         upstream \"api\" {{ endpoint \"{addr}\"; health {{ http \"/\" every=\"1h\" timeout=\"10s\" }} }}"
+    );
+    let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
+    let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
+    let plane = spawn(Start {
+        config,
+        snapshot: Arc::clone(&snapshot),
+        publishers: Vec::new(),
+        logs: Vec::new(),
+        stats: Vec::new(),
+        admin: Vec::new(),
+        node: facts(),
+        clock: || Instant::ZERO,
+    })
+    .unwrap();
+    let reasons = vec!["endpoints that wait for their first health check: 1".to_owned()];
+    assert_eq!(plane.ready_state(), ReadyState::NotReady(reasons));
+    release.send(()).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while plane.ready_state() != ReadyState::Ready {
+        assert!(std::time::Instant::now() < deadline, "not ready within 10 s");
+        thread::yield_now();
+    }
+    assert_eq!(snapshot.upstreams[0].endpoints[0].cell.health(), Health::Up);
+    plane.stop();
+}
