@@ -15,6 +15,15 @@ pub fn request_head(bytes: &[u8]) {
         drip(bytes, |prefix| reader.read(prefix, head))
     });
     assert_eq!(whole, dripped, "the verdict depends on how the bytes arrive");
+    if let Ok(Some((used, head))) = whole {
+        assert_eq!(head.head_bytes as usize, used);
+        check_request(&head, &bytes[..used]);
+    }
+}
+
+/// A request head is read alike whole and in two parts, wherever it is cut (R26). Quadratic: for inputs that are short.
+pub fn request_head_split_anywhere(bytes: &[u8]) {
+    let whole = read_request(&HttpLimits::DEFAULT, bytes, |reader, bytes, head| reader.read(bytes, head));
     for at in 0..bytes.len().min(EVERY_SPLIT_BYTES) {
         let split = read_request(&HttpLimits::DEFAULT, bytes, |reader, bytes, head| {
             match reader.read(&bytes[..at], head)? {
@@ -23,10 +32,6 @@ pub fn request_head(bytes: &[u8]) {
             }
         });
         assert_eq!(whole, split, "the verdict depends on a split at {at}");
-    }
-    if let Ok(Some((used, head))) = whole {
-        assert_eq!(head.head_bytes as usize, used);
-        check_request(&head, &bytes[..used]);
     }
 }
 
@@ -91,8 +96,8 @@ pub fn chunked_body(bytes: &[u8]) {
     }
 }
 
-/// Inputs up to this length are split at every position.
-const EVERY_SPLIT_BYTES: usize = 512;
+/// Longer inputs are cut within so many bytes only.
+const EVERY_SPLIT_BYTES: usize = 256;
 
 fn read_request(
     limits: &HttpLimits,

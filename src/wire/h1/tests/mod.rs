@@ -5,6 +5,7 @@ mod connection;
 mod framing;
 mod host;
 mod lines;
+mod random;
 mod response;
 mod target;
 mod usual;
@@ -40,6 +41,7 @@ fn request_within(limits: &HttpLimits, bytes: impl AsRef<[u8]>) -> Result<Parsed
     let bytes = bytes.as_ref();
     // R26 and R27 hold for every vector of every table.
     properties::request_head(bytes);
+    properties::request_head_split_anywhere(bytes);
     properties::round_trip(bytes);
     let mut head = RequestHead::default();
     match RequestReader::new(limits).read(bytes, &mut head)? {
