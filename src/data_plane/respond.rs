@@ -6,7 +6,7 @@ use crate::relay;
 use crate::serve::{Fault, Next};
 use crate::upstream::forward::{PSEUDONYM, write_request_id};
 use std::fmt::Write as _;
-use traffic::snapshot::{FixedField, FixedResponse, Redirect, Route};
+use traffic::snapshot::{FieldLine, FixedResponse, Redirect, Route};
 use traffic::{Cause, filter};
 use wire::h1::encode;
 use wire::h1::machine::{self, Persistence, RestOfBody};
@@ -155,7 +155,7 @@ async fn answer(
     x: &mut Exchange,
     route: &Route,
     status: u16,
-    fields: &[FixedField],
+    fields: &[FieldLine],
     body: &[u8],
 ) -> Result<Next, Fault> {
     let keeps = keeps(conn, x);
