@@ -24,3 +24,6 @@ pub use origin::Origin;
 pub use phase::{Phase, Phases};
 pub use record::Record;
 pub use snapshot::Snapshot;
+
+#[cfg(test)]
+mod testing;

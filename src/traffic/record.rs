@@ -246,3 +246,6 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.text()?).map_err(|_| RecordError::Invalid)
     }
 }
+
+#[cfg(test)]
+mod tests;

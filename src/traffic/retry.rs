@@ -253,3 +253,6 @@ impl RetryBudget {
 fn take(held: &AtomicU64) -> bool {
     held.fetch_update(Relaxed, Relaxed, |held| held.checked_sub(RETRY)).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

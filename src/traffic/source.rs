@@ -173,3 +173,6 @@ fn forwarded_proto(request: Request<'_>) -> Option<&'static str> {
     }
     ["http", "https"].into_iter().find(|proto| value.eq_ignore_ascii_case(proto.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,3 +139,6 @@ impl Upstream {
         self.balancer.pick(&self.endpoints, pick)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,18 @@
-//! Consistent hashing on a ring, like ketama: every endpoint owns the arcs before its points, and a key belongs to the
-//! first point behind it. The points come from the endpoint's address alone, so neither the order of the configuration
-//! nor a restart moves a key, and a change of endpoints moves only the keys that it must.
+//! Consistent hashing on a ring, like ketama: every endpoint has points on it, and a key belongs to the next point. The
+//! points come from the endpoint's address alone, so neither the order of the configuration nor a restart moves a key,
+//! and a change of endpoints moves only the keys that it must.
+//!
+//! A key is put on the ring in [`PROBES`] places, and the place that is closest to its next point counts. Long arcs then
+//! catch hardly more keys than short ones: with 128 points per endpoint the shares deviate by 3 % (one standard deviation)
+//! where a single place needs 1024 points for that, eight times the memory.
 
 use super::key::{mix, stable_hash};
 use super::screen::Screen;
 
-/// Points of a member of average importance: shares are within about 6 % of the ideal.
-const POINTS: u64 = 256;
+/// Points per unit of weight.
+const POINTS: u64 = 128;
+/// Places that a key is looked up at.
+const PROBES: u64 = 8;
 /// Members of up to this weight get [`POINTS`] per unit of weight; heavier rings are scaled down by a power of two, so
 /// that a small change of the heaviest weight does not move everything.
 const WEIGHT_UNSCALED_MAX: u32 = 16;
@@ -27,8 +33,7 @@ impl Ring {
             let seed = stable_hash(text.as_bytes());
             let count = ((POINTS * u64::from(weight / divisor)) >> halvings).max(1);
             for point in 0..count {
-                let place = mix(seed.wrapping_add(point.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
-                points.push((u32::try_from(place).unwrap_or(u32::MAX), member));
+                points.push((place_of(seed, point), member));
             }
         }
         // Points on the same place are ordered by address, not by the order of the configuration.
@@ -38,9 +43,7 @@ impl Ring {
 
     /// The owner of `key`, or the next member along the ring that `screen` accepts.
     pub(super) fn pick(&self, key: u64, screen: &mut Screen<'_>) -> Option<usize> {
-        let place = mix(key) >> 32;
-        let first = self.points.partition_point(|&(point, _)| u64::from(point) < place);
-        let (before, from) = self.points.split_at(first);
+        let (before, from) = self.points.split_at(self.nearest(key));
         let mut last = None;
         for &(_, member) in from.iter().chain(before) {
             if last != Some(member) && screen.is_eligible(member as usize) {
@@ -53,6 +56,26 @@ impl Ring {
         }
         None
     }
+
+    /// The point that the closest of the key's probes finds.
+    fn nearest(&self, key: u64) -> usize {
+        let mut nearest = (u32::MAX, 0);
+        for probe in 0..PROBES {
+            let place = place_of(key, probe);
+            let at = self.points.partition_point(|&(point, _)| point < place);
+            // Behind the last point the ring goes on with the first.
+            let at = if at == self.points.len() { 0 } else { at };
+            let distance = self.points.get(at).map_or(u32::MAX, |&(point, _)| point.wrapping_sub(place));
+            nearest = nearest.min((distance, at));
+        }
+        nearest.1
+    }
+}
+
+/// Where number `n` of `seed` lies on the ring.
+fn place_of(seed: u64, n: u64) -> u32 {
+    let place = mix(seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// Equal weights are all 1.

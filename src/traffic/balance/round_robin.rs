@@ -61,6 +61,8 @@ impl RoundRobin {
                 return Some(at);
             }
             if screen.is_stopped() {
+                // Nobody had this turn.
+                self.cursor.0.fetch_sub(1, Relaxed);
                 return None;
             }
         }

@@ -173,3 +173,6 @@ pub fn on_response(chain: &Chain, status: u16, response: &mut ResponseEdits) {
         filter.on_response_head(status, response);
     }
 }
+
+#[cfg(test)]
+mod tests;

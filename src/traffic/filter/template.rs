@@ -134,7 +134,7 @@ impl Part {
     }
 }
 
-fn append(text: &[u8], out: &mut Vec<u8>) {
+pub(super) fn append(text: &[u8], out: &mut Vec<u8>) {
     for &byte in text {
         match byte {
             b'!'..=b'~' if byte != b'\\' => out.push(byte),

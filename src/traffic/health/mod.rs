@@ -8,3 +8,6 @@ mod ejection;
 pub use cell::{EndpointCell, Health, Outcome};
 pub use check::{Check, CheckRules};
 pub use ejection::{EJECTED_FIRST, EJECTED_LONGEST, FAILURES_IN_A_ROW, SLOW_START};
+
+#[cfg(test)]
+mod tests;

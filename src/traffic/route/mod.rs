@@ -11,6 +11,8 @@
 //! [`RouteTable`] compiles the rules; `naive.rs` spells them out for the tests that compare the two.
 
 mod host;
+#[cfg(test)]
+mod naive;
 mod path;
 mod predicate;
 mod table;
@@ -95,3 +97,6 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+#[cfg(test)]
+mod tests;
