@@ -57,9 +57,12 @@ fn start(core: &Core, to: &Addr, options: ConnectOptions) -> io::Result<Token> {
         driver.discard(fd);
         return Err(error);
     }
-    let address: *const SockAddr = &*to;
-    let token =
-        core.sockets.borrow_mut().insert(Socket::new(fd, Role::Connecting { _to: to, pending: true }));
+    let mut sockets = core.sockets.borrow_mut();
+    let token = sockets.insert(Socket::new(fd, Role::Connecting { to, pending: true }));
+    let Some(Role::Connecting { to, .. }) = sockets.get(token).map(|socket| &socket.role) else {
+        unreachable!("inserted just now")
+    };
+    let address: *const SockAddr = &raw const **to;
     // SAFETY: the address lives in a box of the socket's role, which changes only in `core::connected`, after the
     // terminal event; the slot is not freed before that (`Socket::is_busy`).
     unsafe { driver.connect(token, fd, address) };

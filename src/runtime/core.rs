@@ -196,7 +196,7 @@ impl Core {
         *self.completions.borrow_mut() = completions;
     }
 
-    fn complete(&self, completion: Completion) -> Option<Waker> {
+    pub(crate) fn complete(&self, completion: Completion) -> Option<Waker> {
         let token = completion.token;
         let mut sockets = self.sockets.borrow_mut();
         let Some(socket) = sockets.get_mut(token) else {

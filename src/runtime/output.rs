@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 
 use crate::buffers::Buf;
 
@@ -13,7 +14,8 @@ pub(crate) struct Output {
     parts: VecDeque<Part>,
     /// Parts at the front that the message in flight covers; 0 when none is in flight.
     in_flight: usize,
-    message: Message,
+    /// Behind a pointer of its own, so that the kernel's view of it does not depend on who borrows the queue.
+    message: NonNull<Message>,
     /// A vector kept for the next `write`.
     spare: Vec<u8>,
 }
@@ -41,12 +43,13 @@ pub(crate) struct Message {
 /// Parts of one message. More are sent by the next one.
 const VECTORS_MAX: usize = 16;
 /// Larger vectors are given back to the allocator when they are sent.
-const SPARE_BYTES_MAX: usize = 64 << 10;
+const SPARE_BYTES_MAX: usize = 32 << 10;
 
 impl Output {
     pub(crate) fn new() -> Box<Output> {
         // SAFETY: all-zero is a valid `msghdr` and a valid `iovec`: null pointers with length 0.
         let message = unsafe { MaybeUninit::<Message>::zeroed().assume_init() };
+        let message = NonNull::from(Box::leak(Box::new(message)));
         Box::new(Output { parts: VecDeque::new(), in_flight: 0, message, spare: Vec::new() })
     }
 
@@ -87,18 +90,23 @@ impl Output {
     ///
     /// The message stays valid until [`Output::sent`] or [`Output::discard`]: its bytes lie on the heap, and until
     /// then no part of it is changed or dropped, however the queue itself grows.
-    pub(crate) fn prepare(&mut self) -> Option<&Message> {
+    pub(crate) fn prepare(&mut self) -> Option<NonNull<Message>> {
         debug_assert_eq!(self.in_flight, 0, "one message in flight per socket");
+        if self.parts.is_empty() {
+            return None;
+        }
+        // SAFETY: made by `new` and freed by `drop`; no message is in flight, so nobody else uses it.
+        let message = unsafe { self.message.as_mut() };
         let mut count = 0;
-        for (vector, part) in self.message.vectors.iter_mut().zip(&self.parts) {
+        for (vector, part) in message.vectors.iter_mut().zip(&self.parts) {
             let bytes = part.unsent();
             *vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
             count += 1;
         }
         self.in_flight = count;
-        self.message.header.msg_iov = self.message.vectors.as_mut_ptr();
-        self.message.header.msg_iovlen = count;
-        (count > 0).then_some(&self.message)
+        message.header.msg_iov = message.vectors.as_mut_ptr();
+        message.header.msg_iovlen = count;
+        Some(self.message)
     }
 
     /// Ends the message in flight, of which the kernel took the first `n` bytes.
@@ -132,6 +140,14 @@ impl Output {
             bytes.clear();
             self.spare = bytes;
         }
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        debug_assert_eq!(self.in_flight, 0, "the kernel still uses the message");
+        // SAFETY: made by `new` from a box. `Socket::is_busy` keeps the queue while its message is in flight.
+        drop(unsafe { Box::from_raw(self.message.as_ptr()) });
     }
 }
 
@@ -198,7 +214,9 @@ mod tests {
     fn a_write_never_touches_the_message_in_flight() {
         let mut output = Output::new();
         write(&mut output, b"first");
-        let at = output.prepare().and_then(Message::single).expect("one part").iov_base;
+        let message = output.prepare().expect("one part");
+        // SAFETY: `output` lives and was not changed since.
+        let at = unsafe { message.as_ref() }.single().expect("one part").iov_base;
         write(&mut output, &[b'x'; 1000]);
         assert_eq!(output.parts.len(), 2);
         assert_eq!(output.parts[0].unsent().as_ptr(), at.cast_const().cast());
@@ -218,9 +236,9 @@ mod tests {
             output.push(Buf::copied(&vec![b'.'; n % 3]));
         }
         let mut rounds = 0;
-        while output.prepare().is_some() {
-            let len: usize = output.message.vectors[..output.in_flight].iter().map(|v| v.iov_len).sum();
-            output.sent(len);
+        while let Some(message) = output.prepare() {
+            // SAFETY: `output` lives and was not changed since.
+            output.sent(unsafe { message.as_ref() }.len());
             rounds += 1;
             assert!(rounds <= 40);
         }

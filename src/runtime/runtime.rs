@@ -31,7 +31,7 @@ use crate::wake::{self, Remote};
 /// Clones refer to the same runtime. Dropping the handle that [`Runtime::new`] returned ends it, as
 /// [`Runtime::shutdown`] does; the clones that tasks hold do not keep it alive.
 pub struct Runtime {
-    core: Rc<Core>,
+    pub(crate) core: Rc<Core>,
     owner: bool,
 }
 

@@ -61,7 +61,7 @@ pub(crate) enum Role {
     Stream,
     Connecting {
         /// Read by the kernel, through its address, while the attempt is pending.
-        _to: Box<SockAddr>,
+        to: Box<SockAddr>,
         pending: bool,
     },
     Listener(Box<Accepts>),
@@ -170,10 +170,9 @@ impl Socket {
     pub(crate) fn send(&mut self, token: Token, driver: &mut Driver) {
         while !self.sending && self.send_error.is_none() {
             let Some(message) = self.output.as_mut().and_then(|output| output.prepare()) else { break };
-            let message: *const _ = message;
             // SAFETY: `output` keeps the message and its bytes in place until `Output::sent` or `discard(true)`, which
             // follow the terminal event only; the slot is not freed before that (`is_busy`).
-            match unsafe { driver.send(token, self.fd, message) } {
+            match unsafe { driver.send(token, self.fd, message.as_ptr()) } {
                 Submitted::Pending => self.sending = true,
                 Submitted::Done(result) => self.sent(result),
             }

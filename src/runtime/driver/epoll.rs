@@ -349,18 +349,22 @@ impl State {
                 (buf.spare_at(), buf.spare().min(buffers.lease_bytes()))
             }
         };
-        // SAFETY: `at..at + len` is the spare room of the pool buffer just taken, or of the caller's target, which stays
-        // valid until the terminal event.
-        let result = unsafe { libc::recv(self.fd, at.cast(), len, libc::MSG_DONTWAIT) };
-        let Ok(n) = usize::try_from(result) else {
-            let errno = errno();
-            if matches!(errno, libc::EAGAIN | libc::EINTR) {
-                // After EINTR the next edge or the next attempt repeats the call.
-                self.readable = errno == libc::EINTR;
-                return None;
+        let n = loop {
+            // SAFETY: `at..at + len` is the spare room of the pool buffer just taken, or of the caller's target, which
+            // stays valid until the terminal event.
+            let result = unsafe { libc::recv(self.fd, at.cast(), len, libc::MSG_DONTWAIT) };
+            match usize::try_from(result).map_err(|_| errno()) {
+                Ok(n) => break n,
+                Err(libc::EINTR) => {}
+                Err(libc::EAGAIN) => {
+                    self.readable = false;
+                    return None;
+                }
+                Err(errno) => {
+                    self.receive = None;
+                    return Some(Err(errno));
+                }
             }
-            self.receive = None;
-            return Some(Err(errno));
         };
         self.receive = None;
         self.readable = n == len || self.ended;

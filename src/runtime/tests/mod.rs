@@ -6,6 +6,8 @@
 
 mod accept;
 mod cancel;
+mod limits;
+mod process;
 mod stream;
 mod task;
 

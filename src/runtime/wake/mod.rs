@@ -10,16 +10,18 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "packing takes 64 bits apart")]
 
+mod inbox;
+
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::sys;
+use inbox::Inbox;
 
 /// Wakes one worker's loop from any thread.
 #[derive(Clone)]
@@ -35,11 +37,7 @@ impl Remote {
 /// The part of a runtime that other threads reach.
 pub(crate) struct Shared {
     event: OwnedFd,
-    /// True from the first wake until the worker takes notice: one write per wait, however many wake.
-    notified: AtomicBool,
-    /// Tasks to wake, by index. None as the generation means "whoever is there": two different ones were asked for,
-    /// and waking the wrong task is harmless while forgetting the right one is not.
-    inbox: Mutex<HashMap<u32, Option<u16>>>,
+    inbox: Inbox,
 }
 
 /// The part of a runtime that only its own thread reaches.
@@ -71,7 +69,7 @@ pub(crate) fn register() -> io::Result<(Rc<Local>, Arc<Shared>)> {
     let mut registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
     let free = registry.iter().position(Option::is_none).unwrap_or(registry.len());
     let slot = u16::try_from(free).map_err(|_| io::Error::other("65,536 runtimes in one process"))?;
-    let shared = Arc::new(Shared { event, notified: AtomicBool::new(false), inbox: Mutex::default() });
+    let shared = Arc::new(Shared { event, inbox: Inbox::new() });
     if free == registry.len() {
         registry.push(None);
     }
@@ -101,35 +99,25 @@ impl Shared {
     }
 
     fn notify(&self) {
-        if !self.notified.swap(true, Ordering::AcqRel) {
+        if self.inbox.notify() {
             sys::signal(&self.event);
         }
     }
 
     /// Whether somebody has woken the worker since [`Shared::take`].
     pub(crate) fn is_notified(&self) -> bool {
-        self.notified.load(Ordering::Acquire)
+        self.inbox.is_notified()
     }
 
     fn wake_task(&self, index: u32, generation: u16) {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = inbox.entry(index).or_insert(Some(generation));
-        if *entry != Some(generation) {
-            *entry = None;
+        if self.inbox.post(index, generation) {
+            sys::signal(&self.event);
         }
-        drop(inbox);
-        self.notify();
     }
 
     /// Moves what other threads asked for into the local queue.
-    ///
-    /// The flag is cleared before the inbox is emptied: a wake that comes between the two signals again.
     pub(crate) fn take(&self, local: &Local) {
-        if !self.notified.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        let inbox = std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner));
-        for (index, generation) in inbox {
+        for (index, generation) in self.inbox.take().into_iter().flatten() {
             local.wake(index, generation);
         }
     }
