@@ -47,7 +47,10 @@ impl Seen {
 /// Which way the message goes: requests are guarded more closely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
-    Request,
+    Request {
+        /// Unprotected names with `_` are not flagged as look-alikes.
+        underscores_pass: bool,
+    },
     Response,
 }
 
@@ -154,8 +157,8 @@ fn judge(
         let value = if header.value.is_empty() { Span::EMPTY } else { span_within(bytes, header.value) };
         let known = Known::lookup(header.name.as_bytes());
         let mut flags = FieldFlags { hop_by_hop: note(&mut facts, known, value), look_alike: false };
-        if known == Known::Other && side == Side::Request {
-            flags.look_alike = is_look_alike(header.name.as_bytes())?;
+        if let (Known::Other, Side::Request { underscores_pass }) = (known, side) {
+            flags.look_alike = is_look_alike(header.name.as_bytes())? && !underscores_pass;
         }
         fields.push(Field { name, value, known, flags });
     }
@@ -257,7 +260,7 @@ fn apply_connection(
 fn mark_named(bytes: &[u8], side: Side, fields: &mut [Field], name: &[u8]) -> Result<(), HeadError> {
     match (Known::lookup(name), side) {
         (Known::ContentLength | Known::TransferEncoding, _)
-        | (Known::Host | Known::Authorization | Known::Cookie, Side::Request) => {
+        | (Known::Host | Known::Authorization | Known::Cookie, Side::Request { .. }) => {
             return Err(HeadError::BadConnectionOption);
         }
         _ => {}

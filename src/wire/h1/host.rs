@@ -48,52 +48,67 @@ fn check_ipv6(text: &[u8]) -> Result<(), HeadError> {
 /// Where the name at the start of `text` ends: at the colon or at the end. One pass, this is in every request.
 fn name_end(text: &[u8]) -> Result<usize, HeadError> {
     let mut end = 0usize;
-    let mut label_bytes = 0;
-    let mut last_label_bytes = 0;
+    let mut label = Label::default();
+    let mut last = Label::default();
+    // Labels so far, and how many of them are a number of an IPv4 address.
+    let (mut labels, mut quads) = (0, 0);
     for &byte in text {
         match byte {
             b':' => break,
             b'.' => {
-                if label_bytes == 0 {
+                last = std::mem::take(&mut label);
+                if last.bytes == 0 {
                     return Err(HeadError::BadHost);
                 }
-                last_label_bytes = label_bytes;
-                label_bytes = 0;
+                labels += 1;
+                quads += u32::from(last.is_quad());
             }
-            _ => {
-                label_bytes += 1;
-                if !is_host_byte(byte) || label_bytes > LABEL_BYTES_MAX {
-                    return Err(HeadError::BadHost);
-                }
-            }
+            _ if is_host_byte(byte) && label.bytes < LABEL_BYTES_MAX => label.push(byte),
+            _ => return Err(HeadError::BadHost),
         }
         end += 1;
     }
-    // A trailing dot has opened a label that nothing came into.
-    let bare = if label_bytes == 0 { end.saturating_sub(1) } else { end };
-    let last = if label_bytes == 0 { last_label_bytes } else { label_bytes };
-    if bare == 0 || bare > NAME_BYTES_MAX {
-        return Err(HeadError::BadHost);
+    let mut bare = end;
+    if label.bytes > 0 {
+        last = label;
+        labels += 1;
+        quads += u32::from(last.is_quad());
+    } else {
+        // A trailing dot has opened a label that nothing came into.
+        bare = bare.saturating_sub(1);
     }
-    let label = &text[bare - last..bare];
-    if label[0].is_ascii_digit() && is_number(label) && !is_ipv4(&text[..bare]) {
+    let is_ipv4 = labels == 4 && quads == 4;
+    if bare == 0 || bare > NAME_BYTES_MAX || (!is_ipv4 && is_number(&text[bare - last.bytes..bare])) {
         return Err(HeadError::BadHost);
     }
     Ok(end)
 }
 
-/// Four decimal numbers below 256, without leading zeros: some read those as octal.
-fn is_ipv4(text: &[u8]) -> bool {
-    let mut numbers = 0;
-    let rest_is_good = text.split(|&byte| byte == b'.').all(|part| {
-        numbers += 1;
-        let digits_only = part.iter().all(u8::is_ascii_digit);
-        let value = part
-            .iter()
-            .fold(0u32, |value, &digit| value.wrapping_mul(10).wrapping_add(u32::from(digit & 0xf)));
-        digits_only && matches!((part.len(), part), (1, _) | (2..=3, [b'1'..=b'9', ..])) && value < 256
-    });
-    numbers == 4 && rest_is_good
+/// One label of a name, on the way through it.
+#[derive(Clone, Copy, Default)]
+struct Label {
+    bytes: usize,
+    first: u8,
+    not_digits: bool,
+    /// Means something only for up to three digits.
+    value: u32,
+}
+
+impl Label {
+    fn push(&mut self, byte: u8) {
+        if self.bytes == 0 {
+            self.first = byte;
+        }
+        self.bytes += 1;
+        let digit = byte.wrapping_sub(b'0');
+        self.not_digits |= digit > 9;
+        self.value = self.value.wrapping_mul(10).wrapping_add(u32::from(digit));
+    }
+
+    /// A number of an IPv4 address: below 256 and without leading zeros, which some read as octal.
+    fn is_quad(self) -> bool {
+        !self.not_digits && self.bytes <= 3 && self.value < 256 && (self.bytes == 1 || self.first != b'0')
+    }
 }
 
 /// Decimal, or the `0x` form that some resolvers read as an address.

@@ -21,6 +21,7 @@ pub struct RequestReader {
     scan: HeadScan,
     line: Option<(RequestLine, usize)>,
     uri_bytes_max: u32,
+    side: Side,
 }
 
 impl RequestReader {
@@ -31,7 +32,15 @@ impl RequestReader {
             scan: HeadScan::new(limits, start_line),
             line: None,
             uri_bytes_max: limits.uri_bytes_max,
+            side: Side::Request { underscores_pass: false },
         }
+    }
+
+    /// Lets field names with `_` travel on, for a listener that is told to. Those that imitate a protected name are
+    /// refused as ever (R12).
+    pub fn with_underscores(mut self, underscores_pass: bool) -> Self {
+        self.side = Side::Request { underscores_pass };
+        self
     }
 
     /// Forgets a half-read head.
@@ -60,14 +69,8 @@ impl RequestReader {
                 Step::End { head_bytes, fields } => {
                     let (line, start) = self.line.ok_or(HeadError::BadRequestLine)?;
                     head.clear();
-                    let facts = fields::read_fields(
-                        bytes,
-                        start,
-                        head_bytes,
-                        fields,
-                        Side::Request,
-                        &mut head.fields,
-                    )?;
+                    let facts =
+                        fields::read_fields(bytes, start, head_bytes, fields, self.side, &mut head.fields)?;
                     fill(line, &facts, &bytes[..head_bytes], head)?;
                     self.reset();
                     return Ok(Progress::Complete(head_bytes));
@@ -83,7 +86,7 @@ impl RequestReader {
         let line = RequestLine::parse(bytes[..lf].strip_suffix(b"\r")?, self.uri_bytes_max).ok()?;
         head.clear();
         let admits = |head_bytes, fields| self.scan.surely_admits(head_bytes, fields);
-        let (used, facts) = fields::read_usual(bytes, lf + 1, Side::Request, &mut head.fields, admits)?;
+        let (used, facts) = fields::read_usual(bytes, lf + 1, self.side, &mut head.fields, admits)?;
         let filled = facts.and_then(|facts| fill(line, &facts, &bytes[..used], head));
         Some(filled.map(|()| Progress::Complete(used)))
     }

@@ -16,9 +16,11 @@ pub struct Field {
 /// What the parser found out about one field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FieldFlags {
-    /// Ends at this hop: a connection field, or one that `Connection` names (RFC 9110 §7.6.1). Never forwarded.
+    /// Ends at this hop and is never forwarded: a connection field, one that `Connection` names (RFC 9110 §7.6.1),
+    /// `Expect`, which we answer ourselves, or `Trailer`, because trailers are dropped.
     pub hop_by_hop: bool,
-    /// The name has a `_` that a CGI-like application reads as `-`. Not forwarded unless the listener allows it.
+    /// The name has a `_` that a CGI-like application reads as `-`. Not forwarded; never set when the listener lets
+    /// such names pass. Requests only.
     pub look_alike: bool,
 }
 

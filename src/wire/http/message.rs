@@ -35,6 +35,7 @@ pub struct RequestHead {
     /// The target as received.
     pub target: Span,
     /// Host and optional port from the target or the `Host` field: the one value that routing, forwarding and logs use.
+    /// Empty only for HTTP/1.0 without `Host`.
     pub authority: Span,
     /// `authority` without port and without a trailing dot.
     pub host: Span,
@@ -50,9 +51,9 @@ pub struct RequestHead {
     pub body: BodyLength,
     /// The client wants the connection to persist (RFC 9112 §9.3).
     pub keep_alive: bool,
-    /// `Expect: 100-continue` was sent.
+    /// `Expect: 100-continue` was sent by HTTP/1.1, with a body to wait for.
     pub expect_continue: bool,
-    /// Value of `Upgrade`, when `Connection` names it as well.
+    /// Value of `Upgrade`, when `Connection` names it as well. Never of HTTP/1.0, and never with `h2c` in it.
     pub upgrade: Option<Span>,
     /// Bytes of the canonical path when it differs from what was received; reused from request to request.
     pub canonical: Vec<u8>,

@@ -58,6 +58,20 @@ fn r12_other_names_with_an_underscore_are_flagged_and_not_forwarded() {
 }
 
 #[test]
+fn r12_a_listener_may_let_underscores_pass_but_not_imitations() {
+    let read = |fields: &str| {
+        let (bytes, mut head) = (with(fields), RequestHead::default());
+        let mut reader = RequestReader::new(&base::limits::HttpLimits::DEFAULT).with_underscores(true);
+        reader
+            .read(bytes.as_bytes(), &mut head)
+            .map(|_| forwarded(&Parsed { head, bytes: bytes.into_bytes() }))
+    };
+    assert_eq!(read("My_Field: 1"), Ok(vec!["host".to_owned(), "my_field".to_owned()]));
+    assert_eq!(read("Content_Length: 1"), Err(HeadError::LookAlike));
+    assert_eq!(read("X_Forwarded_For: 1"), Err(HeadError::LookAlike));
+}
+
+#[test]
 fn r18_fields_that_connection_names_are_not_forwarded() {
     let parsed = request(with(
         "Connection: close, X-Forwarded-For, x-one\r\nX-Forwarded-For: 1.2.3.4\r\nX-One: 1\r\nX-Two: 2\r\n\
