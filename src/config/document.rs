@@ -20,6 +20,8 @@ pub(crate) struct Object {
     /// The word that opens the object.
     pub(crate) span: Span,
     pub(crate) members: Vec<Member>,
+    /// Something in it was reported and left out: what is missing now says nothing.
+    pub(crate) is_faulty: bool,
 }
 
 #[derive(Clone, Debug)]

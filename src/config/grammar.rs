@@ -195,13 +195,8 @@ static UPSTREAM_TIMEOUTS: Node = Node {
 };
 
 static UPSTREAM_LIMITS: Node = Node {
-    children: &[
-        value("connections"),
-        value("requests"),
-        value("queue"),
-        value("queue-timeout"),
-        value("idle-connections"),
-    ],
+    children: &[value("connections"), value("requests"), value("queue"), value("queue-timeout")],
+    later: &["idle-connections"],
     ..EMPTY
 };
 
@@ -297,7 +292,11 @@ static REDIRECT: Node = Node { args: &["status"], props: &["to"], ..EMPTY };
 static ROUTE_TIMEOUTS: Node =
     Node { children: &[value("total"), value("per-try"), value("response-header")], ..EMPTY };
 
-static RETRY: Node = Node { props: &["attempts", "on", "budget", "budget-floor", "replay"], ..EMPTY };
+static RETRY: Node = Node {
+    props: &["attempts", "on", "idempotency-key"],
+    later: &["budget", "budget-floor", "replay", "pause"],
+    ..EMPTY
+};
 
 static REWRITE: Node = Node {
     children: &[value("strip-prefix"), value("prefix"), value("path"), value("host")],

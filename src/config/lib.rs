@@ -13,7 +13,9 @@
 
 mod decode;
 mod document;
+mod effective;
 mod environment;
+mod format;
 mod grammar;
 mod literal;
 mod load;
@@ -26,12 +28,17 @@ mod serialize;
 mod source;
 mod validate;
 
+pub use effective::{Effective, EffectiveValue};
 pub use environment::{Environment, Sealed, System};
+pub use format::format;
 pub use literal::{Address, Bound, ByteRate, Bytes, Cidr, NoAddress, Percent, Rate};
 pub use load::{Loaded, from_args, load, load_from, parse};
 pub use model::Config;
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use read::Format;
+pub use schema::schema;
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

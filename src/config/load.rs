@@ -66,6 +66,13 @@ fn finish(reader: Reader<'_>, tree: &Object) -> Result<Loaded, Problems> {
     Ok(Loaded { config, warnings: problems })
 }
 
+impl Config {
+    /// What is wrong with it as a whole; empty for every configuration that was loaded, but for its warnings.
+    pub fn problems(&self) -> Vec<Problem> {
+        in_order(validate(self, true))
+    }
+}
+
 /// The configuration of `ringway run --listen A --upstream B`: one listener, one upstream, everything forwarded.
 pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
     let origin = Origin::command_line();

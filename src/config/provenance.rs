@@ -15,6 +15,13 @@ pub(crate) struct Provenance {
     references: Arc<HashMap<String, Reference>>,
 }
 
+/// Where things stand is compared by the origins of the model.
+impl PartialEq for Provenance {
+    fn eq(&self, other: &Self) -> bool {
+        self.references == other.references
+    }
+}
+
 impl Provenance {
     /// Records every value of the tree.
     pub(crate) fn of(tree: &Object, sources: Sources) -> Provenance {
@@ -36,6 +43,16 @@ impl Provenance {
         let own = || self.spans.get(&*origin.pointer);
         let span = self.spans.get(&format!("{}{member}", origin.pointer)).or_else(own)?;
         self.sources.place(*span)
+    }
+
+    /// Where the value of that pointer is written; `None` for a default.
+    pub(crate) fn written(&self, pointer: &str) -> Option<Origin> {
+        self.spans.get(pointer).map(|span| self.sources.origin(*span, pointer))
+    }
+
+    /// Whether the value of that pointer stands in the text.
+    pub(crate) fn is_written(&self, pointer: &str) -> bool {
+        self.spans.contains_key(pointer)
     }
 
     /// What the string of that pointer refers to, if it is not in the text.

@@ -1,8 +1,95 @@
-//! JSON Schemas of the types whose encoding is a single string or number.
+//! `ringway config schema`: the JSON Schema of the JSON encoding, for editors and other tools.
+//!
+//! Derived from the model, so that it cannot fall behind. The model is what a configuration is after its defaults are
+//! filled in; here we say which members may be left out and where a reference may stand for a string.
 
-use crate::model::{HashKey, SiteName, StatusSet, Workers};
+use crate::model::{AccessLog, Admin, HashKey, Io, Listener, Site, SiteName, StatusSet, Upstream, Workers};
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+
+/// Members without a default, by type.
+const REQUIRED: [(&str, &[&str]); 10] = [
+    ("Listener", &["name", "bind"]),
+    ("Upstream", &["name", "endpoints"]),
+    ("Endpoint", &["address"]),
+    ("HttpCheck", &["path"]),
+    ("Site", &["names", "routes"]),
+    ("NameMatch", &["name"]),
+    ("Share", &["name", "weight"]),
+    ("Respond", &["status"]),
+    ("Redirect", &["status", "to"]),
+    ("HeaderPair", &["name", "value"]),
+];
+
+/// The JSON Schema (draft 2020-12) of a configuration in JSON.
+pub fn schema() -> Value {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let mut properties = Map::new();
+    let mut property = |name: &str, schema: Schema| properties.insert(name.to_owned(), schema.into());
+    property("$schema", json_schema!({ "type": "string" }));
+    property("workers", generator.subschema_for::<Workers>());
+    property("io", generator.subschema_for::<Io>());
+    property("admin", generator.subschema_for::<Admin>());
+    property("access-log", generator.subschema_for::<AccessLog>());
+    property("listeners", generator.subschema_for::<Vec<Listener>>());
+    property("upstreams", generator.subschema_for::<Vec<Upstream>>());
+    property("sites", generator.subschema_for::<Vec<Site>>());
+    let mut definitions = generator.take_definitions(true);
+    for (name, definition) in &mut definitions {
+        let required = REQUIRED.iter().find(|(of, _)| of == name).map_or(&[][..], |(_, members)| *members);
+        if let Some(object) = definition.as_object_mut().filter(|object| object.contains_key("properties")) {
+            object.remove("required");
+            if !required.is_empty() {
+                object.insert("required".to_owned(), json!(required));
+            }
+            object.remove("additionalProperties");
+            object.insert("unevaluatedProperties".to_owned(), Value::Bool(false));
+        }
+        refer(definition);
+    }
+    definitions.insert("Reference".to_owned(), reference());
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Ringway configuration",
+        "type": "object",
+        "properties": properties,
+        "required": ["listeners", "sites"],
+        "additionalProperties": false,
+        "$defs": definitions,
+    })
+}
+
+fn reference() -> Value {
+    json!({
+        "description": "A string from outside the text.",
+        "type": "object",
+        "properties": { "env": { "type": "string" }, "file": { "type": "string" } },
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": false,
+    })
+}
+
+/// Lets a reference stand wherever a string does.
+fn refer(schema: &mut Value) {
+    let Value::Object(object) = schema else {
+        if let Value::Array(items) = schema {
+            items.iter_mut().for_each(refer);
+        }
+        return;
+    };
+    let is_const = |item: &Value| item.get("const").is_some_and(Value::is_string);
+    let is_words =
+        object.get("oneOf").and_then(Value::as_array).is_some_and(|items| items.iter().all(is_const));
+    if object.get("type").is_some_and(|of| of == "string") || is_words {
+        let inner = std::mem::take(object);
+        *schema = json!({ "anyOf": [inner, { "$ref": "#/$defs/Reference" }] });
+        return;
+    }
+    object.values_mut().for_each(refer);
+}
 
 impl JsonSchema for Workers {
     fn schema_name() -> Cow<'static, str> {

@@ -12,7 +12,7 @@ impl Decoder<'_> {
         if !scope.has("bind") {
             self.missing(scope, "the listener has no address", "add bind \"0.0.0.0:8080\"");
         }
-        let nothing = Object { span: scope.object.span, members: Vec::new() };
+        let nothing = Object::default();
         let or_nothing = |key| scope.member(key).unwrap_or_else(|| Scope::new(&nothing, String::new()));
         Listener {
             name: self.name(scope, "listener"),

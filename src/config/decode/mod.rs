@@ -3,6 +3,7 @@
 //! Every object of the tree becomes an object of the model even when parts of it are wrong, so that `validate` can still
 //! report what is wrong between the objects. The wrong parts were reported here, and nobody gets to see the result.
 
+mod action;
 mod fields;
 mod listener;
 mod route;
@@ -103,8 +104,11 @@ impl<'a> Decoder<'a> {
         self.problems.push(Problem { hint, ..Problem::error(code, place, what) });
     }
 
-    /// Reports a member that has no default.
+    /// Reports a member that has no default, unless it may be among those that were reported and left out.
     fn missing(&mut self, scope: &Scope<'_>, what: &str, hint: &str) {
+        if scope.object.is_faulty {
+            return;
+        }
         self.error(Code::Missing, scope.object.span, what, Some(hint.to_owned()));
     }
 
@@ -151,9 +155,8 @@ impl<'a> Decoder<'a> {
             }
             Misread::Word(words) => {
                 let near = nearest(text, words.iter().copied()).filter(|_| scalar.reference.is_none());
-                let hint = near.map_or(format!("expected one of {}", T::EXPECTED), |near| {
-                    format!("did you mean \"{near}\"?")
-                });
+                let hint = near
+                    .map_or(format!("expected {}", T::EXPECTED), |near| format!("did you mean \"{near}\"?"));
                 self.error(Code::Value, scalar.span, format!("\"{key}\" cannot be {shown}"), Some(hint));
             }
         }

@@ -15,7 +15,7 @@ impl Decoder<'_> {
         if !scope.has("endpoints") {
             self.missing(scope, "the upstream has no endpoint", "add endpoint \"10.0.0.1:8080\"");
         }
-        let nothing = Object { span: scope.object.span, members: Vec::new() };
+        let nothing = Object::default();
         let or_nothing = |key| scope.member(key).unwrap_or_else(|| Scope::new(&nothing, String::new()));
         Upstream {
             name: self.name(scope, "upstream"),
@@ -116,7 +116,6 @@ impl Decoder<'_> {
             requests,
             queue,
             queue_timeout: self.positive(scope, "queue-timeout", default.queue_timeout),
-            idle_connections: self.number(scope, "idle-connections", 0..=u32::MAX, default.idle_connections),
         }
     }
 }

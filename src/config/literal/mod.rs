@@ -9,7 +9,7 @@ mod word;
 
 pub use address::{Address, Cidr, NoAddress};
 pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate};
-pub(crate) use quantity::{DurationText, duration};
+pub(crate) use quantity::{DurationText, duration, print_duration};
 pub(crate) use word::words;
 
 /// A value that is written as one string.

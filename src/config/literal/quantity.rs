@@ -41,6 +41,11 @@ fn whole_ms(duration: &Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A duration as it would be written.
+pub(crate) fn print_duration(value: &Duration) -> String {
+    print(whole_ms(value), &TIME_UNITS)
+}
+
 /// Serialises a duration as its literal.
 pub(crate) fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&print(whole_ms(value), &TIME_UNITS))

@@ -38,6 +38,6 @@ macro_rules! words {
             }
         }
     };
-    (@join $first:literal $(, $rest:literal)*) => { concat!("\"", $first, "\"" $(, ", \"", $rest, "\"")*) };
+    (@join $first:literal $(, $rest:literal)*) => { concat!("one of \"", $first, "\"" $(, ", \"", $rest, "\"")*) };
 }
 pub(crate) use words;

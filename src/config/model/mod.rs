@@ -26,11 +26,11 @@ pub use upstream::{
 
 use crate::provenance::Provenance;
 
-/// One complete configuration.
+/// One complete configuration. Two are equal when they say the same at the same places.
 ///
 /// Serialising it gives the JSON encoding. Strings that came from `(env)` or `(file)` are written as the reference that
 /// they came from, never as their value.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Config {
     /// Worker threads. Default: one per usable CPU.
     pub workers: Workers,
@@ -59,6 +59,30 @@ impl Config {
     /// The listener of that name.
     pub fn listener(&self, name: &str) -> Option<&Listener> {
         self.listeners.iter().find(|listener| listener.name == name)
+    }
+
+    /// The same configuration, as if it stood in no text: to compare two that were written differently.
+    #[must_use]
+    pub fn without_origins(&self) -> Config {
+        let mut config = self.clone();
+        config.provenance = Provenance::default();
+        let mut origins = vec![&mut config.admin.origin, &mut config.access_log.origin];
+        origins.extend(config.listeners.iter_mut().map(|listener| &mut listener.origin));
+        for upstream in &mut config.upstreams {
+            origins.push(&mut upstream.origin);
+            origins.extend(upstream.endpoints.iter_mut().map(|endpoint| &mut endpoint.origin));
+        }
+        for site in &mut config.sites {
+            origins.push(&mut site.origin);
+            for route in &mut site.routes {
+                origins.push(&mut route.origin);
+                if let Action::Split(split) = &mut route.action {
+                    origins.extend(split.shares.iter_mut().map(|share| &mut share.origin));
+                }
+            }
+        }
+        origins.into_iter().for_each(|origin| *origin = Origin::command_line());
+        config
     }
 
     /// The sites that a listener serves, in the order of the text.

@@ -1,7 +1,7 @@
 //! Rules: which requests they select and what is done with those.
 
 use super::{Origin, Site, UpstreamTimeouts};
-use crate::literal::{Bound, Bytes, Cidr, Percent, Rate};
+use crate::literal::{Bound, Bytes, Cidr};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -79,7 +79,7 @@ fn is_zero(priority: &i32) -> bool {
 }
 
 /// Which paths a route selects. The query is not part of the path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Matcher {
     /// Whole segments: `/api` selects `/api` and `/api/x`, not `/apix`; `/api/` selects what stands below it.
@@ -176,7 +176,8 @@ pub struct Respond {
 pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
-    /// Value of `Location`. `{host}`, `{path}` and `{query}` are filled from the request; the query comes with its `?`.
+    /// Value of `Location`, with the placeholders `{host}`, `{path}`, `{query}` and `{scheme}`. A `?` right before
+    /// `{query}` goes away with an empty query; `{{` and `}}` are braces.
     pub to: String,
 }
 
@@ -204,7 +205,8 @@ pub struct RouteLimits {
     pub body: Option<Bound<Bytes>>,
 }
 
-/// When and how often a failed attempt is repeated, always within the safe-retry rules.
+/// When and how often a failed attempt is repeated, always within the safe-retry rules and within 20 % of the upstream's
+/// requests plus 3 per second.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Retry {
@@ -214,23 +216,13 @@ pub struct Retry {
     #[serde(serialize_with = "joined")]
     #[schemars(with = "String")]
     pub on: Vec<RetryOn>,
-    /// Repeated requests of the upstream relative to all of its requests. Default 20 %.
-    pub budget: Percent,
-    /// Repeated requests that are always allowed. Default 3/s.
-    pub budget_floor: Rate,
-    /// Request body that is kept for a repetition. Default 64 KiB.
-    pub replay: Bytes,
+    /// Repeat a request that is not idempotent but carries `Idempotency-Key`. Default: do not.
+    pub idempotency_key: bool,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Retry {
-            attempts: 1,
-            on: vec![RetryOn::Connect, RetryOn::Reset],
-            budget: Percent::whole(20),
-            budget_floor: Rate::per_second(3),
-            replay: Bytes(64 << 10),
-        }
+        Retry { attempts: 1, on: vec![RetryOn::Connect, RetryOn::Reset], idempotency_key: false }
     }
 }
 
@@ -273,7 +265,7 @@ pub struct Rewrite {
     /// Put in front of the path, after `strip-prefix`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Instead of the whole path; excludes the other two.
+    /// Instead of the whole path, with the placeholders `{host}`, `{path}` and `{scheme}`; excludes the other two.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// `Host` towards the upstream. Default: the client's.

@@ -262,8 +262,6 @@ pub struct UpstreamLimits {
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub queue_timeout: Duration,
-    /// Unused connections kept per endpoint, over all workers. Default 256.
-    pub idle_connections: u32,
 }
 
 impl Default for UpstreamLimits {
@@ -273,7 +271,6 @@ impl Default for UpstreamLimits {
             requests: None,
             queue: None,
             queue_timeout: Duration::from_secs(1),
-            idle_connections: 256,
         }
     }
 }

@@ -70,6 +70,7 @@ impl Reader<'_> {
                 .or(grammar.member(name).map(|child| child.member))
                 .or(grammar.rest.filter(|r| *r == name));
             let Some(key) = key else {
+                into.is_faulty = true;
                 self.unknown_member(name, at, grammar);
                 continue;
             };
@@ -82,6 +83,7 @@ impl Reader<'_> {
                 _ if scalar.is_some() => self.json_scalar(name, &property.value, source).map(Item::Scalar),
                 _ => self.scalar_list(name, &property.value, source),
             };
+            into.is_faulty |= item.is_none();
             into.members.extend(item.map(|item| Member { key, item }));
         }
     }
@@ -101,7 +103,7 @@ impl Reader<'_> {
             Kind::One(grammar) => match &property.value {
                 Value::Object(object) => {
                     let at = span(source, property.name.range());
-                    let mut into = Object { span: at, members: Vec::new() };
+                    let mut into = Object { span: at, ..Object::default() };
                     self.members(object, source, grammar, &mut into);
                     Some(Item::Object(into))
                 }
@@ -116,7 +118,7 @@ impl Reader<'_> {
                             continue;
                         };
                         let opening = Span::new(source, object.range.start, 1);
-                        let mut into = Object { span: opening, members: Vec::new() };
+                        let mut into = Object { span: opening, ..Object::default() };
                         self.members(object, source, grammar, &mut into);
                         items.push(Item::Object(into));
                     }

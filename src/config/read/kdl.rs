@@ -3,9 +3,10 @@
 use super::Reader;
 use crate::document::{Item, Literal, Member, Object, Reference, Scalar};
 use crate::grammar::{Child, Kind, Node, ROOT};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Place, Problem};
 use crate::source::Span;
-use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
+use kdl::{KdlDocument, KdlEntry, KdlError, KdlNode, KdlValue};
+use std::sync::Arc;
 
 /// The parser's span as ours. A macro because the parser does not export the type of its spans.
 macro_rules! span {
@@ -18,14 +19,17 @@ pub(super) use span;
 
 impl Reader<'_> {
     pub(super) fn kdl(&mut self, source: u32, tree: &mut Object) {
-        let document = match KdlDocument::parse(self.sources.text(source)) {
+        let document = match parsed(self.sources.text(source)) {
             Ok(document) => document,
             Err(error) => {
                 self.is_torn = true;
+                if error.diagnostics.is_empty() {
+                    self.error(Code::Syntax, Span::new(source, 0, 0), "not KDL");
+                }
                 for diagnostic in error.diagnostics {
                     let place = self.place(span!(source, diagnostic.span));
                     let what = diagnostic.message.unwrap_or_else(|| "not KDL".into());
-                    let hint = diagnostic.help.or(diagnostic.label.filter(|label| label != "here"));
+                    let hint = diagnostic.help.or_else(|| keyword(place.as_ref()));
                     let problem = Problem::error(Code::Syntax, place, plain(&what));
                     self.report(Problem { hint: hint.map(|hint| plain(&hint)), ..problem });
                 }
@@ -50,6 +54,7 @@ impl Reader<'_> {
             self.error(Code::Unexpected, span!(source, ty.span()), what);
         }
         let Some(child) = parent.child(word) else {
+            into.is_faulty = true;
             return self.unknown_child(word, at, parent);
         };
         let repeats = matches!(child.kind, Kind::Many(_) | Kind::Values);
@@ -109,6 +114,7 @@ impl Reader<'_> {
         match child.kind {
             Kind::Values => {
                 if values.is_empty() {
+                    into.is_faulty = true;
                     self.error(Code::Missing, at, format!("\"{}\" needs at least one value", child.word));
                 }
                 if let Some(list) = into.list(child.member) {
@@ -122,7 +128,10 @@ impl Reader<'_> {
             }
             Kind::Value | Kind::One(_) | Kind::Many(_) => match values.into_iter().next() {
                 Some(value) => into.members.push(Member { key: child.member, item: Item::Scalar(value) }),
-                None => self.error(Code::Missing, at, format!("\"{}\" needs a value", child.word)),
+                None => {
+                    into.is_faulty = true;
+                    self.error(Code::Missing, at, format!("\"{}\" needs a value", child.word));
+                }
             },
         }
     }
@@ -135,11 +144,14 @@ impl Reader<'_> {
     /// A node that becomes an object.
     fn object(&mut self, node: &KdlNode, source: u32, grammar: &'static Node) -> Object {
         let word = node.name().value();
-        let mut object = Object { span: span!(source, node.name().span()), members: Vec::new() };
+        let mut object = Object { span: span!(source, node.name().span()), ..Object::default() };
         let mut args = grammar.args.iter();
         for entry in node.entries() {
             let Some(name) = entry.name() else {
-                let Some(scalar) = self.scalar(entry, source) else { continue };
+                let Some(scalar) = self.scalar(entry, source) else {
+                    object.is_faulty = true;
+                    continue;
+                };
                 self.argument(scalar, word, grammar, &mut args, &mut object);
                 continue;
             };
@@ -148,12 +160,14 @@ impl Reader<'_> {
                 Some(key) if object.get(key).is_some() => {
                     self.error(Code::Duplicate, at, format!("\"{key}\" stands here twice"));
                 }
-                Some(key) => {
-                    if let Some(scalar) = self.scalar(entry, source) {
-                        object.members.push(Member { key, item: Item::Scalar(scalar) });
-                    }
+                Some(key) => match self.scalar(entry, source) {
+                    Some(scalar) => object.members.push(Member { key, item: Item::Scalar(scalar) }),
+                    None => object.is_faulty = true,
+                },
+                None => {
+                    object.is_faulty = true;
+                    self.misplaced_property(name.value(), at, grammar);
                 }
-                None => self.misplaced_property(name.value(), at, grammar),
             }
         }
         for child in node.children().map(KdlDocument::nodes).unwrap_or_default() {
@@ -210,7 +224,10 @@ impl Reader<'_> {
 
     /// The value of an entry; `None` when it was reported as unusable.
     pub(super) fn scalar(&mut self, entry: &KdlEntry, source: u32) -> Option<Scalar> {
-        let at = self.trimmed(span!(source, entry.span()));
+        let mut at = self.trimmed(span!(source, entry.span()));
+        if let Some(name) = entry.name() {
+            at = self.behind_equals(at, span!(source, name.span()));
+        }
         if let Some(ty) = entry.ty() {
             let (KdlValue::String(text), kind @ ("env" | "file")) = (entry.value(), ty.value()) else {
                 let what = format!("unknown type annotation \"({})\"", ty.value());
@@ -234,6 +251,15 @@ impl Reader<'_> {
         Some(Scalar { span: at, value, reference: None })
     }
 
+    /// The part of a property behind its name and `=`.
+    fn behind_equals(&self, property: Span, name: Span) -> Span {
+        let rest = self.sources.text(property.source).get(name.end as usize..property.end as usize);
+        match rest.and_then(|rest| rest.find('=')).and_then(|at| u32::try_from(at).ok()) {
+            Some(at) => self.trimmed(Span { start: name.end + at + 1, ..property }),
+            None => property,
+        }
+    }
+
     /// The span without white space at its ends.
     fn trimmed(&self, span: Span) -> Span {
         let Some(text) = self.sources.text(span.source).get(span.start as usize..span.end as usize) else {
@@ -243,6 +269,31 @@ impl Reader<'_> {
         let back = u32::try_from(text.len() - text.trim_end().len()).unwrap_or(0);
         Span { start: span.start + front, end: span.end.saturating_sub(back).max(span.start + front), ..span }
     }
+}
+
+/// Parses on a stack of its own: the parser recurses, and what `guard` lets through must not meet the end of a small one.
+fn parsed(text: &str) -> Result<KdlDocument, KdlError> {
+    std::thread::scope(|scope| {
+        let parser = std::thread::Builder::new().stack_size(STACK_BYTES);
+        match parser.spawn_scoped(scope, || KdlDocument::parse(text)).map(std::thread::ScopedJoinHandle::join)
+        {
+            Ok(Ok(result)) => result,
+            // A panic in the parser is its answer to the text.
+            Ok(Err(_)) => Err(KdlError { input: Arc::default(), diagnostics: Vec::new() }),
+            // No thread to be had: a text that is fine can still be read here.
+            Err(_) => KdlDocument::parse(text),
+        }
+    })
+}
+
+/// Reserved, not used, until a text needs it.
+const STACK_BYTES: usize = 64 << 20;
+
+/// What to write instead of a keyword without its `#`, the most common slip of those who know KDL 1 or JSON.
+fn keyword(place: Option<&Place>) -> Option<String> {
+    let place = place?;
+    let at: String = place.text.chars().skip(place.column as usize - 1).take(place.length as usize).collect();
+    ["true", "false", "null"].contains(&at.as_str()).then(|| format!("write #{at}"))
 }
 
 /// A message of the parser in our form: lower case, no full stop.

@@ -1,8 +1,11 @@
 //! From text to tree: one reader per encoding, both held to the grammar.
 
+mod guard;
 mod include;
 mod json;
 mod kdl;
+
+pub(crate) use guard::Scan;
 
 use crate::document::{Literal, Object, Reference, Scalar};
 use crate::environment::Environment;
@@ -36,8 +39,6 @@ const FILES_MAX: usize = 1000;
 const INCLUDE_DEPTH_MAX: usize = 8;
 /// A `(file)` value.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
-/// Brackets within brackets; the parsers recurse.
-const NESTING_MAX: usize = 64;
 /// Problems that are reported; more help nobody.
 const PROBLEMS_MAX: usize = 200;
 
@@ -89,10 +90,10 @@ impl<'a> Reader<'a> {
             return self.report(Problem::error(Code::Limit, None, what));
         }
         let source = self.sources.add(&path.display().to_string(), text);
-        if let Some(at) = too_deep(self.sources.text(source)) {
+        if let Some(refusal) = guard::refuses(self.sources.text(source), format) {
             self.is_torn = true;
-            let what = format!("nested deeper than {NESTING_MAX} levels");
-            return self.error(Code::Limit, Span { source, start: at, end: at + 1 }, what);
+            let at = u32::try_from(refusal.at).unwrap_or(u32::MAX);
+            return self.error(Code::Limit, Span { source, start: at, end: at + 1 }, refusal.what);
         }
         self.stack.push(path.to_path_buf());
         match format {
@@ -195,28 +196,6 @@ fn reason(error: &io::Error) -> String {
         io::ErrorKind::FileTooLarge => "is too large".into(),
         _ => error.to_string(),
     }
-}
-
-/// The byte at which brackets or comments nest too deep for recursive parsers.
-///
-/// Brackets in strings count as well: an upper bound is enough here, and no real configuration comes near it.
-fn too_deep(text: &str) -> Option<u32> {
-    let bytes = text.as_bytes();
-    let (mut brackets, mut comments) = (0usize, 0usize);
-    for (at, &byte) in bytes.iter().enumerate() {
-        let next = bytes.get(at + 1);
-        match byte {
-            b'{' | b'[' => brackets += 1,
-            b'}' | b']' => brackets = brackets.saturating_sub(1),
-            b'/' if next == Some(&b'*') => comments += 1,
-            b'*' if next == Some(&b'/') => comments = comments.saturating_sub(1),
-            _ => {}
-        }
-        if brackets.max(comments) > NESTING_MAX {
-            return Some(u32::try_from(at).unwrap_or(u32::MAX));
-        }
-    }
-    None
 }
 
 /// Sorts by place, drops repetitions and bounds the number.

@@ -2,7 +2,11 @@
 //!
 //! Each file answers one question about a decoded configuration and reports every violation; none stops at the first.
 
+mod entry;
+mod overlap;
 mod references;
+mod routes;
+mod settings;
 
 use crate::document::Reference;
 use crate::model::{Config, Origin};
@@ -14,6 +18,9 @@ use crate::problem::{Code, Problem, Severity};
 pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     let mut check = Check { config, problems: Vec::new() };
     check.references(is_whole);
+    check.entry(is_whole);
+    check.routes();
+    check.settings();
     check.problems
 }
 
@@ -31,6 +38,19 @@ impl Check<'_> {
             Some(Reference::File(path)) => format!("as the file {path} says"),
             None => format!("{text:?}"),
         }
+    }
+
+    /// Whether the member stands in the text, rather than having its default.
+    fn is_written(&self, origin: &Origin, member: &str) -> bool {
+        self.config.provenance.is_written(&format!("{}{member}", origin.pointer))
+    }
+
+    /// The first of these members that is written; the object itself when none is.
+    fn nearest_written(&self, origin: &Origin, members: &[&str]) -> String {
+        members
+            .iter()
+            .find(|member| self.is_written(origin, member))
+            .map_or_else(String::new, |m| (*m).to_owned())
     }
 
     /// Reports an error at a member of an object; `""` is the object itself.

@@ -26,7 +26,7 @@ impl Check<'_> {
                 self.route_references(route, &upstreams);
             }
         }
-        if is_whole {
+        if is_whole && self.problems.iter().all(|problem| problem.code != Code::Dangling) {
             self.unused(&used);
         }
     }
@@ -71,7 +71,7 @@ impl Check<'_> {
         let mut seen: HashMap<&str, &Origin> = HashMap::new();
         for (name, origin) in names.iter().filter(|(name, _)| !name.is_empty()) {
             if let Some(first) = seen.get(name) {
-                let what = format!("a second {of} named \"{name}\"");
+                let what = format!("a second {of} named {}", self.shown(origin, "/name", name));
                 let hint = Some(format!("the first one is at {first}"));
                 self.error(Code::Duplicate, origin, "/name", what, hint);
             } else {
@@ -83,13 +83,13 @@ impl Check<'_> {
     fn unused(&mut self, used: &HashSet<&str>) {
         let config = self.config;
         for upstream in config.upstreams.iter().filter(|upstream| !used.contains(upstream.name.as_str())) {
-            let what = format!("no route uses the upstream \"{}\"", upstream.name);
+            let what = "no route uses this upstream".to_owned();
             self.warning(Code::Unused, &upstream.origin, "/name", what, None);
         }
         for listener in config.listeners.iter().filter(|listener| config.sites_of(listener).next().is_none())
         {
-            let what = format!("no site is served at the listener \"{}\"", listener.name);
-            let hint = Some(format!("add listeners \"{}\" to a site", listener.name));
+            let what = "no site is served at this listener".to_owned();
+            let hint = Some("name it in the listeners of a site".to_owned());
             self.warning(Code::Unused, &listener.origin, "/name", what, hint);
         }
     }
