@@ -33,7 +33,7 @@ pub fn channel(capacity_bytes: usize) -> (Producer, Consumer) {
         read: CachePadded(AtomicU64::new(0)),
     });
     let producer = Producer { ring: Arc::clone(&ring), written: 0, read_seen: 0 };
-    (producer, Consumer { ring, read: 0, scratch: Vec::with_capacity(SCRATCH_BYTES) })
+    (producer, Consumer { ring, read: 0, scratch: vec![0; SCRATCH_BYTES], record_bytes: 0 })
 }
 
 /// The writing end; belongs to one worker.
@@ -56,17 +56,16 @@ impl Producer {
                 return false;
             }
         }
-        let mut at = self.written;
-        self.ring.word(at).store(record.len() as u64, Ordering::Relaxed);
+        self.ring.word(self.written).store(record.len() as u64, Ordering::Relaxed);
         let (whole, rest) = record.as_chunks::<WORD>();
-        for chunk in whole {
-            at += 1;
-            self.ring.word(at).store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
+        let (before, after) = self.ring.words_from(self.written + 1, whole.len());
+        for (word, chunk) in before.iter().chain(after).zip(whole) {
+            word.store(u64::from_le_bytes(*chunk), Ordering::Relaxed);
         }
         if !rest.is_empty() {
             let mut last = [0; WORD];
             last[..rest.len()].copy_from_slice(rest);
-            self.ring.word(at + 1).store(u64::from_le_bytes(last), Ordering::Relaxed);
+            self.ring.word(self.written + needed - 1).store(u64::from_le_bytes(last), Ordering::Relaxed);
         }
         self.written += needed;
         self.ring.written.0.store(self.written, Ordering::Release);
@@ -89,8 +88,9 @@ impl fmt::Debug for Producer {
 pub struct Consumer {
     ring: Arc<Ring>,
     read: u64,
-    /// The record being handed out, in one piece.
+    /// The record being handed out, in one piece, at the front of this.
     scratch: Vec<u8>,
+    record_bytes: usize,
 }
 
 impl Consumer {
@@ -112,7 +112,7 @@ impl Consumer {
             // The release keeps the loads of the words before the moment at which the producer may overwrite them.
             self.ring.read.0.store(self.read, Ordering::Release);
             records += 1;
-            if !each(&self.scratch) {
+            if !each(&self.scratch[..self.record_bytes]) {
                 break;
             }
         }
@@ -132,15 +132,18 @@ impl Consumer {
 
     /// Copies the record at `at` into `scratch` and returns where the next one begins.
     fn copy_out(&mut self, at: u64) -> u64 {
-        let length = self.ring.word(at).load(Ordering::Relaxed);
-        let end = at + 1 + length.div_ceil(WORD as u64);
-        self.scratch.clear();
-        for place in at + 1..end {
-            let word = self.ring.word(place).load(Ordering::Relaxed);
-            self.scratch.extend_from_slice(&word.to_le_bytes());
+        let length = usize::try_from(self.ring.word(at).load(Ordering::Relaxed)).unwrap_or(0);
+        let words = length.div_ceil(WORD);
+        if self.scratch.len() < words * WORD {
+            self.scratch.resize(words * WORD, 0);
         }
-        self.scratch.truncate(usize::try_from(length).unwrap_or(0));
-        end
+        let (before, after) = self.ring.words_from(at + 1, words);
+        for (chunk, word) in self.scratch.as_chunks_mut::<WORD>().0.iter_mut().zip(before.iter().chain(after))
+        {
+            *chunk = word.load(Ordering::Relaxed).to_le_bytes();
+        }
+        self.record_bytes = length;
+        at + 1 + words as u64
     }
 }
 
@@ -165,6 +168,15 @@ impl Ring {
         #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
         let place = position as usize & (self.words.len() - 1);
         &self.words[place]
+    }
+
+    /// `count` words from `position` on, in two pieces where they wrap around. `count` is at most the ring's size.
+    #[inline]
+    fn words_from(&self, position: u64, count: usize) -> (&[AtomicU64], &[AtomicU64]) {
+        #[expect(clippy::cast_possible_truncation, reason = "only the low bits count")]
+        let place = position as usize & (self.words.len() - 1);
+        let before = count.min(self.words.len() - place);
+        (&self.words[place..place + before], &self.words[..count - before])
     }
 }
 

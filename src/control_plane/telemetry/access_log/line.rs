@@ -1,7 +1,8 @@
 //! One record as one line: JSON or the combined format.
 //!
 //! Written by hand rather than through a serialiser: this is done for every request of all workers by one thread.
-//! Measured on one core of an EPYC (Zen 4) with a usual record: 290 ns for JSON, 130 ns for combined.
+//! Measured on one core of a shared EPYC (Zen 4) with a record of a browser's request (335 bytes, 696 as JSON), decoding
+//! included, best of eight rounds: 370 ns for JSON, 180 ns for combined.
 
 use super::escape;
 use super::time::Clock;
@@ -51,50 +52,62 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Vec<u8>) {
     hex(record.request_id.1, out);
     out.extend_from_slice(b"\",\"client\":\"");
     address(record.client, out);
-    out.push(b'"');
-    text("listener", record.listener.as_bytes(), out);
-    text("method", record.method, out);
-    text("host", record.host, out);
-    text("path", record.path, out);
-    text("query", record.query.unwrap_or_default(), out);
-    text("protocol", record.version.as_str().as_bytes(), out);
-    number("status", record.status.into(), out);
+    text(b"\",\"listener\":\"", record.listener.as_bytes(), out);
+    text(b"\",\"method\":\"", record.method, out);
+    text(b"\",\"host\":\"", record.host, out);
+    text(b"\",\"path\":\"", record.path, out);
+    text(b"\",\"query\":\"", record.query.unwrap_or_default(), out);
+    out.extend_from_slice(b"\",\"protocol\":\"");
+    out.extend_from_slice(record.version.as_str().as_bytes());
+    number(b"\",\"status\":", record.status.into(), out);
     match record.cause {
-        Some(cause) => text("cause", cause.name().as_bytes(), out),
+        Some(cause) => {
+            out.extend_from_slice(b",\"cause\":\"");
+            out.extend_from_slice(cause.name().as_bytes());
+            out.push(b'"');
+        }
         None => out.extend_from_slice(b",\"cause\":null"),
     }
-    text("route", record.route.as_bytes(), out);
-    text("upstream", record.upstream.as_bytes(), out);
-    text("endpoint", record.endpoint.as_bytes(), out);
-    number("attempts", record.attempts.into(), out);
-    number("bytes_in", record.bytes_in, out);
-    number("bytes_out", record.bytes_out, out);
-    text("user_agent", record.user_agent, out);
-    text("referer", record.referer, out);
-    number("total_us", record.total_us.into(), out);
-    for (phase, micros) in Phase::ALL.into_iter().zip(record.phases_us) {
-        out.extend_from_slice(b",\"");
-        out.extend_from_slice(phase.name().as_bytes());
-        out.extend_from_slice(b"_us\":");
+    text(b",\"route\":\"", record.route.as_bytes(), out);
+    text(b"\",\"upstream\":\"", record.upstream.as_bytes(), out);
+    text(b"\",\"endpoint\":\"", record.endpoint.as_bytes(), out);
+    number(b"\",\"attempts\":", record.attempts.into(), out);
+    number(b",\"bytes_in\":", record.bytes_in, out);
+    number(b",\"bytes_out\":", record.bytes_out, out);
+    text(b",\"user_agent\":\"", record.user_agent, out);
+    text(b"\",\"referer\":\"", record.referer, out);
+    number(b"\",\"total_us\":", record.total_us.into(), out);
+    for (key, micros) in PHASE_KEYS.iter().zip(record.phases_us) {
+        out.extend_from_slice(key.as_bytes());
         decimal(micros.into(), out);
     }
     out.extend_from_slice(b"}\n");
 }
 
-#[inline]
-fn text(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":\"");
+/// The keys of the phases, in the order of [`traffic::Phase::ALL`]; a test compares them with the names.
+const PHASE_KEYS: [&str; Phase::ALL.len()] = [
+    ",\"tls_us\":",
+    ",\"head_us\":",
+    ",\"route_us\":",
+    ",\"filter_us\":",
+    ",\"retry_us\":",
+    ",\"connect_us\":",
+    ",\"send_us\":",
+    ",\"wait_us\":",
+    ",\"receive_us\":",
+    ",\"deliver_us\":",
+];
+
+/// `key` ends what stands before it and opens the string; whoever comes next closes it.
+#[inline(always)]
+fn text<const N: usize>(key: &[u8; N], value: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
     escape::json(value, out);
-    out.push(b'"');
 }
 
-#[inline]
-fn number(name: &str, value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
+#[inline(always)]
+fn number<const N: usize>(key: &[u8; N], value: u64, out: &mut Vec<u8>) {
+    out.extend_from_slice(key);
     decimal(value, out);
 }
 
@@ -128,7 +141,12 @@ fn or_dash(value: &[u8], out: &mut Vec<u8>) {
 }
 
 fn decimal(value: u64, out: &mut Vec<u8>) {
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    // Most numbers of a line are small.
+    match u8::try_from(value) {
+        Ok(value @ 0..=9) => out.push(b'0' + value),
+        Ok(value @ 10..=99) => out.extend_from_slice(&[b'0' + value / 10, b'0' + value % 10]),
+        _ => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+    }
 }
 
 fn hex(value: u64, out: &mut Vec<u8>) {
@@ -204,6 +222,12 @@ mod tests {
             "deliver_us": 9
         });
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn keys_of_phases_are_their_names() {
+        let names: Vec<_> = Phase::ALL.iter().map(|phase| format!(",\"{}_us\":", phase.name())).collect();
+        assert_eq!(names, PHASE_KEYS);
     }
 
     #[test]
