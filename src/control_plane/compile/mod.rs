@@ -94,17 +94,13 @@ impl Compiler<'_> {
         let listeners = &self.config.listeners;
         let connections: u64 = listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
         let requests = listeners.iter().map(|listener| listener.limits.requests_per_connection).min();
-        let idle = self.config.upstreams.iter().map(|upstream| upstream.limits.idle_connections).max();
-        let routes = || self.config.sites.iter().flat_map(|site| &site.routes);
-        let replay = routes().map(|route| route.retry().replay.0).max();
-        let attempts = routes().map(|route| route.retry().attempts).max();
+        let routes = self.config.sites.iter().flat_map(|site| &site.routes);
+        let attempts = routes.map(|route| route.retry().attempts).max();
         let defaults = Limits::DEFAULT;
         Limits {
             connections_max: self.share(connections),
             requests_per_connection_max: requests.unwrap_or(defaults.requests_per_connection_max),
-            idle_per_endpoint_max: self.share(idle.unwrap_or(defaults.idle_per_endpoint_max).into()),
-            replay_bytes_max: replay
-                .map_or(defaults.replay_bytes_max, |bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+            idle_per_endpoint_max: self.share(defaults.idle_per_endpoint_max.into()),
             retries_max: attempts.unwrap_or(defaults.retries_max),
             ..defaults
         }

@@ -84,7 +84,7 @@ impl<'c> Compiler<'c> {
             }
             config::model::Action::Respond(respond) => Some(Action::Respond(fixed_response(respond))),
             config::model::Action::Redirect(redirect) => {
-                let to = self.template(&with_question_mark(&redirect.to), place)?;
+                let to = self.template(&redirect.to, place)?;
                 Some(Action::Redirect(Redirect { status: redirect.status, to }))
             }
         }
@@ -118,7 +118,7 @@ impl<'c> Compiler<'c> {
         let mut filters = Vec::new();
         if let Some(rewrite) = &place.route.rewrite {
             let path = match &rewrite.path {
-                Some(path) => Some(self.template(&path.replace('{', "{{").replace('}', "}}"), place)?),
+                Some(path) => Some(self.template(path, place)?),
                 None => None,
             };
             let bytes = |text: &Option<String>| text.as_ref().map(|text| Box::from(text.as_bytes()));
@@ -148,14 +148,6 @@ impl<'c> Compiler<'c> {
             let hint = "set it on the upstream, or use `per-try`";
             self.warnings.push(Problem::new(&place.route.origin, what).hint(hint));
         }
-    }
-}
-
-/// The configuration lets `{query}` bring its own `?`; a template wants to see it.
-fn with_question_mark(to: &str) -> String {
-    match to.split_once("{query}") {
-        Some((before, after)) if !before.contains('?') => format!("{before}?{{query}}{after}"),
-        _ => to.to_owned(),
     }
 }
 
@@ -193,7 +185,7 @@ fn retry_rules(written: &config::model::Retry) -> RetryRules {
             timeout: on(WrittenRetryOn::Timeout),
             statuses: statuses.collect(),
         },
-        idempotency_key: false,
+        idempotency_key: written.idempotency_key,
     }
 }
 

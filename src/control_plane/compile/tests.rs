@@ -47,7 +47,7 @@ site "shop.example.com" "*.shop.example.com" {
         retry attempts=2 on="connect,503"
         rewrite { strip-prefix "/api" }
     }
-    route "/old" { redirect 308 to="/new{query}" }
+    route "/old" { redirect 308 to="/new?{query}" }
     route "/split" { split { upstream "api" 95; upstream "web" 5 } }
 }
 site "*" {

@@ -120,7 +120,7 @@ fn endless_and_silent_endpoints_cost_a_bounded_time() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n");
         while stream.write_all(b"X-More: and more\r\n").is_ok() {}
     });
-    let result = perform(&probe(endless_head, "http \"/\" timeout=\"5s\""));
+    let result = perform(&probe(endless_head, "http \"/\" every=\"5s\" timeout=\"5s\""));
     assert!(result.as_ref().is_err_and(|found| found.starts_with("invalid answer")), "{result:?}");
 
     let endless_body = origin(|mut stream| {
@@ -128,7 +128,11 @@ fn endless_and_silent_endpoints_cost_a_bounded_time() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         while stream.write_all(b"4\r\nmore\r\n").is_ok() {}
     });
-    assert_eq!(perform(&probe(endless_body, "http \"/\" timeout=\"5s\"")), Ok(()), "64 KiB are enough");
+    assert_eq!(
+        perform(&probe(endless_body, "http \"/\" every=\"5s\" timeout=\"5s\"")),
+        Ok(()),
+        "64 KiB are enough"
+    );
 
     // Listening without accepting: the kernel completes the connection and nobody ever answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
