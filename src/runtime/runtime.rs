@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -46,16 +47,23 @@ impl Runtime {
     ///
     /// Fails as the kernel does (memory or descriptor limits), also after a successful probe.
     pub fn new(selection: &Selection, options: Options) -> io::Result<Runtime> {
+        let entries = options.ring_entries;
+        Runtime::over(options, |event, buffers| match selection.kind {
+            DriverKind::Epoll => Epoll::new(event, buffers).map(Driver::Epoll),
+            DriverKind::IoUring => Ring::new(event, buffers, entries).map(Driver::Ring),
+            // A simulated network is made from a seed, not selected.
+            DriverKind::Simulated => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        })
+    }
+
+    /// A runtime over the driver that `make` returns, given the worker's event counter and its buffers.
+    pub(crate) fn over(
+        options: Options,
+        make: impl FnOnce(RawFd, Rc<Buffers>) -> io::Result<Driver>,
+    ) -> io::Result<Runtime> {
         let buffers = Buffers::new(options.lease_count, options.lease_bytes, options.relay_buffers_bytes_max);
         let (local, shared) = wake::register()?;
-        let driver = match selection.kind {
-            DriverKind::Epoll => Epoll::new(shared.event(), Rc::clone(&buffers)).map(Driver::Epoll),
-            DriverKind::IoUring => {
-                Ring::new(shared.event(), Rc::clone(&buffers), options.ring_entries).map(Driver::Ring)
-            }
-            DriverKind::Simulated => Err(io::Error::from(io::ErrorKind::Unsupported)),
-        };
-        match driver {
+        match make(shared.event(), Rc::clone(&buffers)) {
             Ok(driver) => {
                 let core = Rc::new(Core::new(driver, buffers, local, shared, options));
                 Ok(Runtime { core, owner: true })

@@ -107,3 +107,26 @@ fn a_clone_of_a_bound_socket_shares_its_queue() {
         drop(client);
     });
 }
+
+#[test]
+fn connections_accepted_for_a_listener_that_is_gone_are_closed_and_counted() {
+    on_each_driver(|rt| async move {
+        let listener = listen(&rt);
+        let first = rt.connect(listener.addr(), ConnectOptions::default());
+        // Accepting has begun and nobody asks any more.
+        drop(listener.accept().await.expect("accepted"));
+        let clients: Vec<Connect> =
+            (0..5).map(|_| rt.connect(listener.addr(), ConnectOptions::default())).collect();
+        let timer = rt.timer();
+        timer.set(rt.now() + Duration::from_millis(20));
+        timer.wait().await;
+        assert_eq!(rt.gauges().late_accepts, 0);
+        drop(listener);
+        until(&rt, || rt.gauges().late_accepts == 5).await;
+        for client in clients {
+            let stream = client.await.expect("the kernel had accepted it");
+            assert!(stream.recv().await.map_or(true, |buf| buf.is_empty()), "closed");
+        }
+        drop(first);
+    });
+}

@@ -6,6 +6,7 @@
 
 mod accept;
 mod cancel;
+mod chaos;
 mod limits;
 mod process;
 mod stream;
