@@ -14,6 +14,7 @@
 mod admin;
 pub mod compile;
 mod node;
+mod notice;
 mod plane;
 mod probes;
 mod telemetry;

@@ -2,6 +2,7 @@
 
 use crate::admin::{self, server};
 use crate::node::{Node, NodeFacts};
+use crate::notice::notice;
 use crate::probes;
 use crate::telemetry::access_log::{AccessLog, Reopener};
 use base::Instant;
@@ -95,7 +96,7 @@ async fn run(
         let (node, slots) = (Arc::clone(&node), Arc::clone(&slots));
         tokio::spawn(async move {
             if let Err(error) = server::serve(listener, node, slots).await {
-                eprintln!("admin API: {error}");
+                notice(format_args!("admin API: {error}"));
             }
         });
     }

@@ -43,6 +43,8 @@ struct Listener {
 #[derive(Serialize)]
 struct Connections {
     active: u64,
+    /// Bound of `active` over all workers.
+    max: u64,
     accepted: u64,
     closed: u64,
     refused: u64,
@@ -75,7 +77,7 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Json<Status> {
 }
 
 fn collect(node: &Node) -> Status {
-    let facts = &node.facts;
+    let (facts, snapshot) = (&node.facts, node.snapshot());
     let sum = |read: fn(&WorkerStats) -> u64| node.stats.iter().map(|worker| read(worker)).sum::<u64>();
     let reasons = super::reasons(node);
     let seconds = |time: Result<Duration, _>| time.map_or(0, |time: Duration| time.as_secs());
@@ -87,7 +89,7 @@ fn collect(node: &Node) -> Status {
         ready: reasons.is_empty(),
         reasons,
         draining: node.is_draining(),
-        generation: node.snapshot().generation,
+        generation: snapshot.generation,
         driver: Driver { name: facts.driver, reason: facts.driver_reason.clone() },
         listeners: facts
             .listeners
@@ -96,6 +98,7 @@ fn collect(node: &Node) -> Status {
             .collect(),
         connections: Connections {
             active: sum(|worker| worker.connections_active.get()),
+            max: u64::from(snapshot.limits.connections_max) * facts.workers as u64,
             accepted: sum(|worker| worker.connections_accepted.get()),
             closed: sum(|worker| worker.connections_closed.get()),
             refused: sum(|worker| worker.connections_refused.get()),

@@ -122,6 +122,7 @@ fn status_says_what_runs_and_where() {
     assert_eq!(status["driver"], serde_json::json!({ "name": "epoll", "reason": "io_uring: EPERM" }));
     assert_eq!(status["listeners"], serde_json::json!([{ "name": "web", "address": "127.0.0.1:8080" }]));
     assert_eq!(status["connections"]["accepted"], 7);
+    assert_eq!(status["connections"]["max"], 65_536);
     assert_eq!(status["workers"][0]["live_ops"], 3);
     assert_eq!(status["generation"], 1);
     assert!(status["uptime_seconds"].as_u64().unwrap() >= 5);
@@ -177,6 +178,9 @@ fn metrics_add_up_what_workers_counted_in_both_formats() {
         "ringway_endpoint_up{upstream=\"api\",endpoint=\"10.0.0.1:80\"} 1",
         "ringway_driver_info{driver=\"epoll\"} 1",
         "ringway_ready 1",
+        "ringway_balance_failed_open_total{upstream=\"api\"} 0",
+        "ringway_retries_refused_total{upstream=\"api\"} 0",
+        "ringway_connections_max 65536",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

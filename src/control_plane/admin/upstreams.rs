@@ -22,6 +22,10 @@ struct Upstream {
     origin: String,
     /// Endpoints that may get traffic now.
     available: usize,
+    /// Choices made among all endpoints because too few were healthy to be believed.
+    failed_open: u64,
+    /// Retries that the budget did not allow.
+    retries_refused: u64,
     endpoints: Vec<Endpoint>,
 }
 
@@ -48,6 +52,8 @@ pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> 
         name: upstream.name.to_string(),
         origin: upstream.origin.to_string(),
         available: upstream.endpoints.iter().filter(|endpoint| endpoint.cell.is_available(now)).count(),
+        failed_open: upstream.balancer.failed_open(),
+        retries_refused: upstream.budget.refused(),
         endpoints: upstream
             .endpoints
             .iter()

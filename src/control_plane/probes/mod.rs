@@ -9,6 +9,7 @@ mod exchange;
 mod tests;
 
 use crate::node::Node;
+use crate::notice::notice;
 use base::Instant;
 use base::addr::Addr;
 use base::rng::Rng;
@@ -114,9 +115,11 @@ impl Probe {
     fn announce(&self, health: Health, finding: Option<&String>) {
         let (upstream, addr) = (&self.upstream, &self.addr);
         match (health, finding) {
-            (Health::Down, Some(finding)) => eprintln!("upstream \"{upstream}\": {addr} is down: {finding}"),
-            (Health::Down, None) => eprintln!("upstream \"{upstream}\": {addr} is down"),
-            (Health::Up, _) => eprintln!("upstream \"{upstream}\": {addr} is up"),
+            (Health::Down, Some(finding)) => {
+                notice(format_args!("upstream \"{upstream}\": {addr} is down: {finding}"))
+            }
+            (Health::Down, None) => notice(format_args!("upstream \"{upstream}\": {addr} is down")),
+            (Health::Up, _) => notice(format_args!("upstream \"{upstream}\": {addr} is up")),
             (Health::Checking, _) => {}
         }
     }

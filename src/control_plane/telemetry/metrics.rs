@@ -23,6 +23,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     durations(&mut out, &snapshot);
     causes(&mut out, node);
     workers(&mut out, node);
+    upstreams(&mut out, &snapshot);
     endpoints(&mut out, node, &snapshot);
     access_log(&mut out, node);
     process(&mut out, node);
@@ -36,6 +37,9 @@ fn build(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
     out.family("ringway_driver_info", Kind::Gauge, "The I/O driver of the workers; always 1.")
         .whole(&[("driver", facts.driver)], 1);
     out.family("ringway_workers", Kind::Gauge, "Worker threads.").whole(&[], facts.workers as u64);
+    let max = u64::from(snapshot.limits.connections_max) * facts.workers as u64;
+    out.family("ringway_connections_max", Kind::Gauge, "Bound of open downstream connections.")
+        .whole(&[], max);
     out.family("ringway_config_generation", Kind::Gauge, "Generation of the configuration in force.")
         .whole(&[], snapshot.generation);
     out.family("ringway_ready", Kind::Gauge, "1 while /ready says yes.")
@@ -53,17 +57,14 @@ fn requests(out: &mut Exposition, snapshot: &Snapshot) {
             }
         }
     }
-    let mut family = out.family(
-        "ringway_received_bytes",
-        Kind::Counter,
-        "Bytes that clients sent, by route, heads included.",
-    );
+    let mut family =
+        out.family("ringway_received_bytes", Kind::Counter, "Payload bytes of request bodies, by route.");
     for route in &snapshot.routes {
         let bytes = route.stats.shards().map(|shard| shard.bytes_in.get()).sum();
         family.whole(&[("route", &route.name)], bytes);
     }
     let mut family =
-        out.family("ringway_sent_bytes", Kind::Counter, "Bytes sent to clients, by route, heads included.");
+        out.family("ringway_sent_bytes", Kind::Counter, "Payload bytes of response bodies, by route.");
     for route in &snapshot.routes {
         let bytes = route.stats.shards().map(|shard| shard.bytes_out.get()).sum();
         family.whole(&[("route", &route.name)], bytes);
@@ -148,7 +149,6 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_accept_pauses", "Times that accepting paused for lack of room.", |w| &w.accept_pauses),
     ("ringway_worker_requests", "Requests by worker.", |w| &w.requests),
     ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),
-    ("ringway_retries_refused", "Retries that the budget did not allow.", |w| &w.retries_refused),
     ("ringway_pool_hits", "Attempts that found an idle upstream connection.", |w| &w.pool_hits),
     ("ringway_pool_misses", "Attempts that had to connect.", |w| &w.pool_misses),
     ("ringway_pool_stale", "Idle upstream connections that turned out to be closed.", |w| &w.pool_stale),
@@ -223,6 +223,19 @@ fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
         for (upstream, endpoint) in all_endpoints(snapshot) {
             family.real(&[("upstream", &upstream.name), ("endpoint", &endpoint.text)], read(endpoint));
         }
+    }
+}
+
+fn upstreams(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Choices made among all endpoints because too few were healthy to be believed.";
+    let mut family = out.family("ringway_balance_failed_open", Kind::Counter, help);
+    for upstream in &snapshot.upstreams {
+        family.whole(&[("upstream", &upstream.name)], upstream.balancer.failed_open());
+    }
+    let help = "Retries that the budget did not allow.";
+    let mut family = out.family("ringway_retries_refused", Kind::Counter, help);
+    for upstream in &snapshot.upstreams {
+        family.whole(&[("upstream", &upstream.name)], upstream.budget.refused());
     }
 }
 

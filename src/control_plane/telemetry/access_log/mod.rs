@@ -12,6 +12,7 @@ mod sink;
 mod tests;
 mod time;
 
+use crate::notice::notice;
 use base::spsc::Consumer;
 use config::model::{AccessLog as LogConfig, AccessLogFormat, AccessLogTarget};
 use line::Formatter;
@@ -102,7 +103,7 @@ impl AccessLog {
         while !self.shared.finished.load(Ordering::Acquire) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                report_line(format_args!("access log: gave up writing the last lines"));
+                notice(format_args!("access log: gave up writing the last lines"));
                 return;
             }
             thread::park_timeout(left.min(Duration::from_millis(5)));
@@ -161,7 +162,7 @@ impl Writer {
             if stop {
                 let lost = self.sink.waiting_bytes();
                 if lost > 0 {
-                    report_line(format_args!("access log: {lost} bytes of lines could not be written"));
+                    notice(format_args!("access log: {lost} bytes of lines could not be written"));
                 }
                 return;
             }
@@ -247,17 +248,11 @@ fn pause(filled: f64) -> Duration {
 
 fn report(event: Event<'_>) {
     match event {
-        Event::Failed(target, error) => report_line(format_args!(
+        Event::Failed(target, error) => notice(format_args!(
             "access log: cannot write {target}: {error}; retrying, and dropping lines when the rings are full"
         )),
-        Event::Recovered(target) => report_line(format_args!("access log: writing {target} works again")),
+        Event::Recovered(target) => notice(format_args!("access log: writing {target} works again")),
     }
-}
-
-/// One line to standard error; if even that fails there is nobody left to tell.
-fn report_line(line: std::fmt::Arguments<'_>) {
-    use std::io::Write;
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 const PAUSE_MAX: Duration = Duration::from_millis(50);
