@@ -118,7 +118,7 @@ impl Upload {
     /// Ready for the body that `head` announces. Payload is kept for another attempt if the method allows one.
     pub(crate) fn new(head: &RequestHead, limits: &HttpLimits) -> Upload {
         Upload {
-            reader: BodyReader::new(head.body, limits),
+            reader: BodyReader::new(head.body, limits).after_head(head.head_bytes, head.fields.len()),
             done: head.body == BodyLength::None,
             continued: !head.expect_continue,
             bytes: 0,

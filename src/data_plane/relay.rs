@@ -472,18 +472,8 @@ fn write_response_head(
         let now = conn.worker.rt.wall_nanos();
         conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));
     }
-    let declared = declared_length(response);
     let answers_head = x.head.method == Method::Head;
-    encode::response_framing(out, response.head.status, answers_head, framing, declared);
+    encode::response_framing(out, response.head.status, answers_head, framing, response.head.content_length);
     write_connection_fields(out, x.head.version, keeps);
     encode::end(out);
-}
-
-/// What the upstream's `Content-Length` says, where no body follows it.
-fn declared_length(response: Response<'_>) -> Option<u64> {
-    if response.head.body != BodyLength::None {
-        return None;
-    }
-    let value = response.known(Known::ContentLength)?;
-    std::str::from_utf8(value).ok()?.parse().ok()
 }

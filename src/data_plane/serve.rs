@@ -186,7 +186,7 @@ async fn attempt(
     x.attempt.fresh = lease.is_fresh();
     x.phases.mark(Phase::Connect, worker.rt.now());
 
-    let answered = exchange_heads(conn, x, route, upstream, &lease).await;
+    let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease).await;
     let now = worker.rt.now();
     match &answered {
         Ok(()) => {
@@ -221,9 +221,10 @@ async fn exchange_heads(
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
+    endpoint: &Endpoint,
     lease: &Lease,
 ) -> Result<(), Fault> {
-    upstream::h1::write_request_head(conn, x, lease);
+    upstream::h1::write_request_head(conn, x, endpoint, lease);
     let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
     let deadline = x.deadline.min(per_try);
     if x.upload.done {

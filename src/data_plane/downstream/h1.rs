@@ -68,7 +68,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, listener: Listene
             Err(cause) => return cause,
         };
         let mut x = worker.take_exchange();
-        let next = conn.exchange(&mut x, first).await;
+        // The state of an exchange in progress is four times that of an idle connection, and most connections are idle
+        // most of the time: allocating it anew costs 10 ns a request, keeping it would cost every connection 1.2 KiB.
+        let next = Box::pin(conn.exchange(&mut x, first)).await;
         worker.give_back(x);
         match next {
             Next::Keep => {}
@@ -147,7 +149,8 @@ impl Connection {
     async fn read_head(&self, x: &mut Exchange, first: Buf, began: Instant) -> Result<(), HeadFault> {
         let generation = Rc::clone(&x.generation);
         let listener = self.listener(&generation);
-        let mut reader = RequestReader::new(&listener.http);
+        let mut reader =
+            RequestReader::new(&listener.http).with_underscores(listener.unsafe_underscore_fields);
         match reader.read(&first, &mut x.head).map_err(HeadFault::Refused)? {
             Progress::Complete(length) => self.keep_head(x, first, length),
             Progress::Partial => {

@@ -6,6 +6,7 @@
 use crate::downstream::h1::Connection;
 use crate::exchange::Exchange;
 use std::net::IpAddr;
+use traffic::snapshot::Endpoint;
 use wire::h1::encode;
 use wire::http::{Field, Known, Request};
 
@@ -13,12 +14,19 @@ use wire::http::{Field, Known, Request};
 pub(crate) const PSEUDONYM: &str = "ringway";
 
 /// Writes the request head for the upstream into `out`.
-pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Connection, x: &Exchange) {
+pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, endpoint: &Endpoint) {
     let request = x.request();
     let outgoing = &x.outgoing;
     let path = outgoing.path().unwrap_or_else(|| request.path());
     encode::request_line(out, request.method(), path, request.query());
-    encode::field(out, b"Host", outgoing.host().unwrap_or_else(|| request.authority()));
+    // An HTTP/1.0 client may name no host; the upstream gets one all the same (RFC 9112 §3.2).
+    let host = match (outgoing.host(), request.authority()) {
+        (Some(host), _) => host,
+        (None, b"") if endpoint.addr.ip().is_none() => b"localhost",
+        (None, b"") => endpoint.text.as_bytes(),
+        (None, authority) => authority,
+    };
+    encode::field(out, b"Host", host);
     let trusted = x.facts.trusted;
     if outgoing.edits.is_empty() {
         encode::kept_fields(out, request.bytes, &request.head.fields, |field| is_forwarded(field, trusted));
@@ -92,9 +100,12 @@ fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, r
             out.extend_from_slice(b"]\"");
         }
     }
-    out.extend_from_slice(b";host=\"");
-    out.extend_from_slice(request.authority());
-    out.extend_from_slice(b"\";proto=http\r\n");
+    if !request.authority().is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(request.authority());
+        out.push(b'"');
+    }
+    out.extend_from_slice(b";proto=http\r\n");
 
     if !trusted || request.known(Known::XRequestId).is_none() {
         out.extend_from_slice(b"X-Request-Id: ");

@@ -12,14 +12,14 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
-use traffic::snapshot::{Route, Upstream};
+use traffic::snapshot::{Endpoint, Route, Upstream};
 use traffic::{Cause, Phase};
 use wire::h1::{Progress, ResponseReader, encode};
 use wire::http::{Method, ResponseHead, Version};
 
 /// Queues the request head on the leased connection; it leaves at the end of this turn.
-pub(crate) fn write_request_head(conn: &Connection, x: &Exchange, lease: &Lease) {
-    lease.stream.write(|out| forward::write_head(out, conn, x));
+pub(crate) fn write_request_head(conn: &Connection, x: &Exchange, endpoint: &Endpoint, lease: &Lease) {
+    lease.stream.write(|out| forward::write_head(out, conn, x, endpoint));
 }
 
 /// What came first while waiting for the upstream.
