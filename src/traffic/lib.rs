@@ -18,6 +18,7 @@ pub mod route;
 pub mod snapshot;
 pub mod source;
 pub mod stats;
+mod sync;
 
 pub use cause::{Cause, Side, Stage};
 pub use origin::Origin;

@@ -14,8 +14,8 @@
 //! 8. (Which connection a POST gets is the pool's rule.)
 
 use crate::Cause;
+use crate::sync::{AtomicU64, Ordering::Relaxed};
 use base::Instant;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use wire::http::Method;
 

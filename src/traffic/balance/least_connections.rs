@@ -15,49 +15,73 @@ const SAMPLE: usize = 48;
 /// The member with the least load that `screen` accepts; ties are broken by chance, weighted like the members, so that
 /// idle endpoints get their share and workers do not all run to the same one.
 pub(super) fn pick(members: &[Member], screen: &mut Screen<'_>, random: &mut Rng) -> Option<usize> {
-    if members.len() > EXACT_MAX {
-        let mut best = Best::default();
-        for _ in 0..SAMPLE {
-            best.consider(random.index(members.len()), members, screen, random);
-        }
-        if best.found.is_some() || screen.is_stopped() {
-            return best.found;
-        }
+    if members.len() <= EXACT_MAX {
+        return least(0..members.len(), members, screen, random);
     }
-    let mut best = Best::default();
-    for at in 0..members.len() {
-        best.consider(at, members, screen, random);
+    let sample: [usize; SAMPLE] = std::array::from_fn(|_| random.index(members.len()));
+    let found = least(sample.into_iter(), members, screen, random);
+    if found.is_some() || screen.is_stopped() {
+        return found;
     }
-    best.found
+    least(0..members.len(), members, screen, random)
 }
 
-#[derive(Default)]
-struct Best {
-    found: Option<usize>,
-    /// Load as a fraction.
-    load: u64,
+/// Two passes: which load is the least, and which of the members with that load the chance hits.
+fn least(
+    places: impl Iterator<Item = usize> + Clone,
+    members: &[Member],
+    screen: &mut Screen<'_>,
+    random: &mut Rng,
+) -> Option<usize> {
+    let mut best: Option<Load> = None;
+    let mut first = None;
+    let mut tied = 0;
+    for at in places.clone() {
+        let load = Load::of(at, members, screen);
+        if best.is_some_and(|best| best.is_less_than(load)) || !screen.is_eligible(at) {
+            continue;
+        }
+        if best.is_none_or(|best| load.is_less_than(best)) {
+            (best, first, tied) = (Some(load), Some(at), 0);
+        }
+        tied += load.weight;
+    }
+    let best = best?;
+    let mut point = random.below(tied);
+    for at in places {
+        // Other workers change the loads meanwhile; what does not add up any more falls to the first one.
+        let load = Load::of(at, members, screen);
+        if load.is_less_than(best) || best.is_less_than(load) || !screen.is_eligible(at) {
+            continue;
+        }
+        match point.checked_sub(load.weight) {
+            None => return Some(at),
+            Some(rest) => point = rest,
+        }
+    }
+    first
+}
+
+/// Attempts in flight per weight, as a fraction.
+#[derive(Clone, Copy)]
+struct Load {
+    in_flight: u64,
     weight: u64,
-    /// Weight of all members with that load.
-    tied: u64,
 }
 
-impl Best {
-    fn consider(&mut self, at: usize, members: &[Member], screen: &mut Screen<'_>, random: &mut Rng) {
+impl Load {
+    fn of(at: usize, members: &[Member], screen: &Screen<'_>) -> Load {
         let cell = screen.cell(at);
         let weight = u64::from(members[at].weight) * u64::from(cell.ramp_permille(screen.now));
-        let load = u64::from(cell.in_flight());
-        let (mine, best) =
-            (u128::from(load) * u128::from(self.weight), u128::from(self.load) * u128::from(weight));
-        if self.found.is_some() && mine > best || !screen.is_eligible(at) {
-            return;
+        Load { in_flight: cell.in_flight().into(), weight }
+    }
+
+    /// In-flight counts fit into 32 bits, weights into 32 and a factor of 1000: the product fits into 75.
+    fn is_less_than(self, other: Load) -> bool {
+        if self.weight == other.weight {
+            return self.in_flight < other.in_flight;
         }
-        if self.found.is_none() || mine < best {
-            *self = Best { found: Some(at), load, weight, tied: weight };
-            return;
-        }
-        self.tied += weight;
-        if random.below(self.tied) < weight {
-            *self = Best { found: Some(at), load, weight, tied: self.tied };
-        }
+        u128::from(self.in_flight) * u128::from(other.weight)
+            < u128::from(other.in_flight) * u128::from(self.weight)
     }
 }

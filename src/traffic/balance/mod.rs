@@ -103,16 +103,16 @@ impl Balancer {
         self.failed_open.load(Relaxed)
     }
 
-    fn pick(&self, endpoints: &[Endpoint], mut pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
+    fn pick(&self, mut pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
         let salt = pick.random.next_u64();
         let (now, avoid) = (pick.now, pick.avoid);
         let mut run = |tier: &Tier, mode: Mode, avoid: &[EndpointId]| {
-            tier.pick(&mut Screen::new(endpoints, tier, now, avoid, mode, salt), &mut pick)
+            tier.pick(&mut Screen::new(tier, now, avoid, mode, salt), &mut pick)
         };
         if let Some(found) = self.tiers.iter().find_map(|tier| run(tier, Mode::Healthy, avoid)) {
             return Ok(found);
         }
-        let share = |tier: &Tier| tier.survey(endpoints, now).healthy_permille(tier.members.len());
+        let share = |tier: &Tier| tier.survey(now).healthy_permille(tier.members.len());
         // The first of the healthiest: `max_by_key` would return the last.
         let best = self.tiers.iter().rev().max_by_key(|tier| share(tier)).ok_or(NoEndpoint)?;
         if share(best) < HEALTHY_PERCENT_MIN * 10 {
@@ -136,7 +136,7 @@ impl Upstream {
 
     /// Chooses the endpoint for one attempt.
     pub fn pick(&self, pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
-        self.balancer.pick(&self.endpoints, pick)
+        self.balancer.pick(pick)
     }
 }
 

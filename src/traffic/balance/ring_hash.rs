@@ -21,6 +21,11 @@ const WEIGHT_UNSCALED_MAX: u32 = 16;
 pub(super) struct Ring {
     /// Place on the ring and member, sorted.
     points: Vec<(u32, u32)>,
+    /// The first point at or behind each of the equally long sections of the ring, about four points each: a look-up
+    /// touches one or two cache lines instead of a dozen.
+    sections: Vec<u32>,
+    /// What a place is shifted by to give its section.
+    section_bits: u32,
 }
 
 impl Ring {
@@ -38,7 +43,13 @@ impl Ring {
         }
         // Points on the same place are ordered by address, not by the order of the configuration.
         points.sort_unstable_by_key(|&(place, member)| (place, texts[member as usize]));
-        Ring { points }
+        let sections = (points.len() / 4).next_power_of_two();
+        let section_bits = 32 - sections.trailing_zeros();
+        let start =
+            |section: u64| points.partition_point(|&(place, _)| u64::from(place) < section << section_bits);
+        let sections =
+            (0..sections as u64).map(|section| u32::try_from(start(section)).unwrap_or(u32::MAX)).collect();
+        Ring { points, sections, section_bits }
     }
 
     /// The owner of `key`, or the next member along the ring that `screen` accepts.
@@ -62,13 +73,19 @@ impl Ring {
         let mut nearest = (u32::MAX, 0);
         for probe in 0..PROBES {
             let place = place_of(key, probe);
-            let at = self.points.partition_point(|&(point, _)| point < place);
-            // Behind the last point the ring goes on with the first.
-            let at = if at == self.points.len() { 0 } else { at };
+            let at = self.next_point(place);
             let distance = self.points.get(at).map_or(u32::MAX, |&(point, _)| point.wrapping_sub(place));
             nearest = nearest.min((distance, at));
         }
         nearest.1
+    }
+
+    /// The first point at or behind `place`; behind the last one the ring goes on with the first.
+    fn next_point(&self, place: u32) -> usize {
+        let section = usize::try_from(u64::from(place) >> self.section_bits).unwrap_or(0);
+        let start = self.sections.get(section).map_or(0, |&at| at as usize);
+        let behind = self.points[start..].iter().position(|&(point, _)| point >= place);
+        behind.map_or(0, |steps| start + steps)
     }
 }
 

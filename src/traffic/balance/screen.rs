@@ -3,7 +3,6 @@
 use super::key::mix;
 use super::tier::{Member, Tier};
 use crate::health::{EndpointCell, Health};
-use crate::snapshot::Endpoint;
 use base::Instant;
 use base::ids::EndpointId;
 
@@ -31,14 +30,13 @@ pub(super) struct Survey {
 }
 
 impl Survey {
-    pub(super) fn of(members: &[Member], endpoints: &[Endpoint], now: Instant) -> Survey {
+    pub(super) fn of(members: &[Member], now: Instant) -> Survey {
         let mut up = 0;
         let mut ejected = Vec::new();
         for (at, member) in members.iter().enumerate() {
-            let cell = &endpoints[member.id.index()].cell;
-            if cell.health() == Health::Up {
+            if member.cell.health() == Health::Up {
                 up += 1;
-                ejected.extend(ejection_key(cell, at, now));
+                ejected.extend(ejection_key(&member.cell, at, now));
             }
         }
         let cap = (members.len() * EJECTED_PERCENT_MAX / 100).max(1).min(up.max(1) - 1);
@@ -62,7 +60,6 @@ fn ejection_key(cell: &EndpointCell, at: usize, now: Instant) -> Option<u64> {
 
 /// Answers for one tier, one mode and one attempt.
 pub(super) struct Screen<'a> {
-    endpoints: &'a [Endpoint],
     tier: &'a Tier,
     pub(super) now: Instant,
     avoid: &'a [EndpointId],
@@ -77,21 +74,14 @@ pub(super) struct Screen<'a> {
 }
 
 impl<'a> Screen<'a> {
-    pub(super) fn new(
-        endpoints: &'a [Endpoint],
-        tier: &'a Tier,
-        now: Instant,
-        avoid: &'a [EndpointId],
-        mode: Mode,
-        salt: u64,
-    ) -> Self {
+    pub(super) fn new(tier: &'a Tier, now: Instant, avoid: &'a [EndpointId], mode: Mode, salt: u64) -> Self {
         let (survey, stopped, sent_away) = (None, false, false);
-        Screen { endpoints, tier, now, avoid, mode, survey, stopped, slow_start: true, sent_away, salt }
+        Screen { tier, now, avoid, mode, survey, stopped, slow_start: true, sent_away, salt }
     }
 
     /// The cell of the member at `at`.
     pub(super) fn cell(&self, at: usize) -> &'a EndpointCell {
-        &self.endpoints[self.tier.members[at].id.index()].cell
+        &self.tier.members[at].cell
     }
 
     /// Whether the member at `at` may be taken, including its chance in slow start.
@@ -112,7 +102,7 @@ impl<'a> Screen<'a> {
     /// is beyond the cap.
     #[cold]
     fn is_tolerated(&mut self, cell: &EndpointCell, at: usize) -> bool {
-        let survey = *self.survey.get_or_insert_with(|| self.tier.survey(self.endpoints, self.now));
+        let survey = *self.survey.get_or_insert_with(|| self.tier.survey(self.now));
         if survey.healthy_permille(self.tier.members.len()) < HEALTHY_PERCENT_MIN * 10 {
             self.stopped = true;
             return false;

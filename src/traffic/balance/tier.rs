@@ -5,19 +5,23 @@ use super::{Algorithm, Pick};
 use super::{
     least_connections, maglev::Maglev, p2c_ewma, random::Weighted, ring_hash::Ring, round_robin::RoundRobin,
 };
+use crate::health::EndpointCell;
 use crate::snapshot::Endpoint;
 use base::Instant;
 use base::ids::EndpointId;
 use base::rng::Rng;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// One endpoint of a tier.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) id: EndpointId,
     /// Never 0.
     pub(super) weight: u32,
+    /// The endpoint's: one step closer than through the upstream.
+    pub(super) cell: Arc<EndpointCell>,
 }
 
 #[derive(Debug)]
@@ -57,7 +61,7 @@ impl Tier {
         for (at, endpoint) in endpoints.iter().enumerate() {
             if endpoint.tier == number && endpoint.weight > 0 {
                 let id = EndpointId(u32::try_from(at).unwrap_or(u32::MAX));
-                members.push(Member { id, weight: endpoint.weight });
+                members.push(Member { id, weight: endpoint.weight, cell: Arc::clone(&endpoint.cell) });
                 texts.push(&*endpoint.text);
             }
         }
@@ -115,9 +119,9 @@ impl Tier {
     }
 
     /// How healthy the tier is.
-    pub(super) fn survey(&self, endpoints: &[Endpoint], now: Instant) -> Survey {
+    pub(super) fn survey(&self, now: Instant) -> Survey {
         if self.members.len() <= SURVEYED_ALWAYS {
-            return Survey::of(&self.members, endpoints, now);
+            return Survey::of(&self.members, now);
         }
         let made = self.cached.made.load(Relaxed);
         let age = now.since(Instant::from_nanos(made));
@@ -125,7 +129,7 @@ impl Tier {
         let due = made == 0 || age >= SURVEY_EVERY;
         let stamp = now.as_nanos().max(1);
         if due && (self.cached.made.compare_exchange(made, stamp, Relaxed, Relaxed).is_ok() || made == 0) {
-            let survey = Survey::of(&self.members, endpoints, now);
+            let survey = Survey::of(&self.members, now);
             self.cached.healthy.store(survey.healthy as u64, Relaxed);
             self.cached.honoured_below.store(survey.honoured_below, Relaxed);
             return survey;

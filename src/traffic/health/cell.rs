@@ -4,11 +4,9 @@
 //! progress. What belongs together for a decision (the latency and when it was measured) is one word and so never torn.
 
 use super::ejection;
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use base::Instant;
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-#[cfg(not(loom))]
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// What active checks say. An upstream without them is always `Up`.

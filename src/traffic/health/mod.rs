@@ -9,5 +9,7 @@ pub use cell::{EndpointCell, Health, Outcome};
 pub use check::{Check, CheckRules};
 pub use ejection::{EJECTED_FIRST, EJECTED_LONGEST, FAILURES_IN_A_ROW, SLOW_START};
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(test)]
 mod tests;

@@ -196,7 +196,7 @@ fn any_rules() -> impl Strategy<Value = RetryRules> {
 }
 
 proptest! {
-    #![proptest_config(crate::testing::cases(4000))]
+    #![proptest_config(crate::testing::cases(2000))]
 
     #[test]
     fn no_rules_and_no_attempt_allow_an_unsafe_retry(rules in any_rules(), attempt in any_attempt()) {

@@ -1,8 +1,8 @@
 //! From the host of a request to its site.
 
 use super::BuildError;
+use super::hash::ByteMap;
 use base::ids::RouteId;
-use std::collections::HashMap;
 
 /// Longest name that DNS allows; a longer host can only be in the default site.
 const NAME_BYTES_MAX: usize = 255;
@@ -44,9 +44,9 @@ pub(super) type Site = u32;
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
     /// In lower case.
-    exact: HashMap<Box<[u8]>, Site>,
+    exact: ByteMap<Site>,
     /// Without `*.`, in lower case.
-    wildcard: HashMap<Box<[u8]>, Site>,
+    wildcard: ByteMap<Site>,
     /// Bit `n` is set when some wildcard has `n` labels (63: that many or more), so that a host with a hundred dots does
     /// not cost a hundred look-ups.
     wildcard_labels: u64,

@@ -10,6 +10,7 @@
 //!
 //! [`RouteTable`] compiles the rules; `naive.rs` spells them out for the tests that compare the two.
 
+mod hash;
 mod host;
 #[cfg(test)]
 mod naive;

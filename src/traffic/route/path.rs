@@ -1,9 +1,9 @@
 //! From the path of a request to the routes that may serve it.
 
 use super::BuildError;
+use super::hash::ByteMap;
 use base::ids::RouteId;
 use regex::bytes::{Regex, RegexBuilder};
-use std::collections::HashMap;
 
 /// Memory that one compiled regular expression may take (R96).
 pub(super) const REGEX_BYTES_MAX: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub(crate) fn is_under(path: &[u8], prefix: &[u8]) -> bool {
 /// The patterns of one site and priority, each with what it leads to.
 #[derive(Debug)]
 pub(super) struct Paths<T> {
-    exact: HashMap<Box<[u8]>, T>,
+    exact: ByteMap<T>,
     /// Sorted by prefix.
     prefixes: Vec<Prefix<T>>,
     regexes: Vec<(Regex, T)>,
@@ -46,7 +46,7 @@ struct Prefix<T> {
 
 impl<T> Default for Paths<T> {
     fn default() -> Self {
-        Paths { exact: HashMap::new(), prefixes: Vec::new(), regexes: Vec::new() }
+        Paths { exact: ByteMap::default(), prefixes: Vec::new(), regexes: Vec::new() }
     }
 }
 

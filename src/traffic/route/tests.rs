@@ -296,7 +296,7 @@ fn any_request() -> impl Strategy<Value = Parsed> {
 }
 
 proptest! {
-    #![proptest_config(crate::testing::cases(2000))]
+    #![proptest_config(crate::testing::cases(500))]
 
     #[test]
     fn the_table_finds_what_the_rules_say(

@@ -1,0 +1,83 @@
+//! Every interleaving of two workers on one cell and one budget (R122). Run with
+//! `RUSTFLAGS="--cfg loom" cargo test -p traffic --release loom_tests`.
+
+use super::*;
+use crate::retry::RetryBudget;
+use base::Instant;
+use loom::sync::Arc;
+use loom::thread;
+use std::time::Duration;
+
+const NOW: Instant = Instant::from_nanos(5_000_000_000);
+
+/// Runs `work` on another thread and here.
+fn both<T: Send + Sync + 'static>(shared: &Arc<T>, work: fn(&T)) {
+    let theirs = Arc::clone(shared);
+    let other = thread::spawn(move || work(&theirs));
+    work(shared);
+    other.join().unwrap();
+}
+
+#[test]
+fn no_attempt_is_lost() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::new(Health::Up));
+        both(&cell, |cell| {
+            cell.begin();
+            assert!((1..=2).contains(&cell.in_flight()));
+            cell.end();
+        });
+        assert_eq!((cell.in_flight(), cell.requests()), (0, 2));
+    });
+}
+
+#[test]
+fn the_slower_of_two_answers_is_never_overwritten_by_the_quicker() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::new(Health::Up));
+        let slower = Arc::clone(&cell);
+        let other = thread::spawn(move || slower.observe(NOW, Duration::from_millis(90), Outcome::Success));
+        cell.observe(NOW, Duration::from_millis(5), Outcome::Success);
+        other.join().unwrap();
+        assert_eq!(cell.ewma(), Duration::from_millis(90));
+    });
+}
+
+#[test]
+fn failures_that_two_workers_see_at_once_eject_exactly_once() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::new(Health::Up));
+        (0..4).for_each(|_| cell.observe(NOW, Duration::ZERO, Outcome::GatewayError));
+        both(&cell, |cell| cell.observe(NOW, Duration::ZERO, Outcome::GatewayError));
+        assert_eq!(cell.failures(), 6);
+        assert!(!cell.is_available(NOW));
+        assert!(cell.is_available(NOW + EJECTED_FIRST), "not doubled");
+        assert_eq!(cell.ejected_since(NOW), Some(NOW));
+    });
+}
+
+#[test]
+fn one_saved_retry_is_given_out_once() {
+    loom::model(|| {
+        let budget = Arc::new(RetryBudget::new());
+        while budget.try_withdraw(NOW) {}
+        (0..5).for_each(|_| budget.deposit());
+        both(&budget, |budget| {
+            budget.try_withdraw(NOW);
+        });
+        // One refusal ended the loop above; of the two workers one got the retry.
+        assert_eq!(budget.refused(), 2);
+    });
+}
+
+#[test]
+fn two_deposits_are_two_deposits() {
+    loom::model(|| {
+        let budget = Arc::new(RetryBudget::new());
+        while budget.try_withdraw(NOW) {}
+        (0..3).for_each(|_| budget.deposit());
+        both(&budget, RetryBudget::deposit);
+        assert!(budget.try_withdraw(NOW));
+        assert!(!budget.try_withdraw(NOW));
+    });
+}
