@@ -270,3 +270,22 @@ fn a_unix_socket_is_private_replaces_a_dead_one_and_is_removed_in_the_end() {
     assert!(!path.exists());
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn a_client_beyond_the_last_connection_waits_until_another_leaves() {
+    let node = start();
+    let mut held: Vec<_> = (0..super::server::CONNECTIONS_MAX).map(|_| node.connect()).collect();
+    for stream in &mut held {
+        // An answered request shows that the connection was accepted and has its place.
+        stream.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        assert!(stream.read(&mut [0; 1024]).unwrap() > 0);
+    }
+    let mut late = node.connect();
+    late.write_all(b"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    late.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    assert!(late.read(&mut [0; 1024]).is_err(), "no place is left");
+    drop(held.pop());
+    late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    assert!(late.read(&mut [0; 1024]).unwrap() > 0);
+    node.plane.stop();
+}

@@ -178,3 +178,60 @@ fn a_configuration_from_the_command_line_compiles() {
     assert_eq!(snapshot.upstreams[0].endpoints.len(), 2);
     assert!(route_of(&snapshot, 0, "anything", "/x").is_some());
 }
+
+/// Loopback addresses for whatever variable is asked for.
+struct AnyVariable;
+
+impl config::Environment for AnyVariable {
+    fn variable(&self, name: &str) -> Option<String> {
+        // The same name is the same address.
+        let port = 20_000
+            + name.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 10_000;
+        Some(format!("127.0.0.1:{port}"))
+    }
+
+    fn read(&self, path: &std::path::Path, bytes_max: u64) -> std::io::Result<String> {
+        config::System.read(path, bytes_max)
+    }
+
+    fn list(&self, directory: &std::path::Path) -> std::io::Result<Vec<String>> {
+        config::System.list(directory)
+    }
+}
+
+#[test]
+fn every_example_compiles() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut compiled = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "kdl") {
+            continue;
+        }
+        let loaded = match config::load_from(&path, &AnyVariable) {
+            Ok(loaded) => loaded,
+            Err(problems) => panic!("{}: {problems:?}", path.display()),
+        };
+        if let Err(problems) = compile(&loaded.config, 4, None) {
+            panic!("{}: {problems:?}", path.display());
+        }
+        compiled += 1;
+    }
+    assert!(compiled >= 3, "{compiled} examples");
+}
+
+#[test]
+fn ten_thousand_endpoints_and_two_thousand_routes_compile() {
+    let mut text = "listener \"web\" { bind \"127.0.0.1:8080\" }\nupstream \"api\" {\n".to_owned();
+    for number in 0..10_000 {
+        text.push_str(&format!("endpoint \"10.1.{}.{}:80\"\n", number / 250, number % 250));
+    }
+    text.push_str("}\nsite \"*\" {\n");
+    for number in 0..2_000 {
+        text.push_str(&format!("route \"/r{number}/\" upstream=\"api\"\n"));
+    }
+    text.push('}');
+    let snapshot = compiled(&text).snapshot;
+    assert_eq!((snapshot.upstreams[0].endpoints.len(), snapshot.routes.len()), (10_000, 2_000));
+    assert_eq!(route_of(&snapshot, 0, "any", "/r1234/x"), Some("* /r1234/"));
+}

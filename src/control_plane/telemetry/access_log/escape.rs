@@ -146,6 +146,18 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_make_a_string_that_reads_back(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..64)) {
+            let quoted = format!("\"{}\"", as_json(&bytes));
+            let read: String = serde_json::from_str(&quoted).unwrap();
+            assert_eq!(read, String::from_utf8_lossy(&bytes));
+            let mut out = Vec::new();
+            combined(&bytes, &mut out);
+            assert!(out.iter().all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"'));
+        }
+    }
+
     #[test]
     fn a_quoted_field_cannot_be_left() {
         let mut out = Vec::new();
