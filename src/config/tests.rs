@@ -1,5 +1,6 @@
 //! The crate as its callers see it.
 
+use crate::grammar::Kind;
 use crate::model::{Action, Config, Matcher, Workers};
 use crate::{Environment, Format, Loaded, Problems, Sealed, from_args, load, load_from, parse};
 use std::collections::HashMap;
@@ -265,4 +266,25 @@ fn the_schema_knows_every_member_that_a_configuration_has() {
         assert!(schema.pointer(&format!("/$defs/{definition}")).is_some(), "{definition}");
     }
     assert_eq!(schema.pointer("/$defs/Listener/required"), Some(&serde_json::json!(["name", "bind"])));
+}
+
+#[test]
+fn the_reference_has_every_word_of_the_grammar() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let reference = std::fs::read_to_string(path).expect("the reference");
+    let has = |word: &str| {
+        reference.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|part| part == word)
+    };
+    let mut nodes = vec![&crate::grammar::ROOT];
+    while let Some(node) = nodes.pop() {
+        for word in node.props {
+            assert!(has(word), "{word} is not in docs/configuration.md");
+        }
+        for child in node.children {
+            assert!(has(child.word), "{} is not in docs/configuration.md", child.word);
+            if let Kind::One(inner) | Kind::Many(inner) = child.kind {
+                nodes.push(inner);
+            }
+        }
+    }
 }
