@@ -41,4 +41,6 @@ pub use schema::schema;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

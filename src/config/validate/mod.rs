@@ -7,6 +7,8 @@ mod overlap;
 mod references;
 mod routes;
 mod settings;
+#[cfg(test)]
+mod tests;
 
 use crate::document::Reference;
 use crate::model::{Config, Origin};
