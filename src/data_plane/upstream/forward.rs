@@ -73,11 +73,10 @@ fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, r
         Some(value) => encode::field(out, b"X-Forwarded-Proto", value),
         None => out.extend_from_slice(b"X-Forwarded-Proto: http\r\n"),
     }
-    encode::field(
-        out,
-        b"X-Forwarded-Host",
-        said(Known::XForwardedHost).unwrap_or_else(|| request.authority()),
-    );
+    let host = said(Known::XForwardedHost).unwrap_or_else(|| request.authority());
+    if !host.is_empty() {
+        encode::field(out, b"X-Forwarded-Host", host);
+    }
     match said(Known::XForwardedPort) {
         Some(value) => encode::field(out, b"X-Forwarded-Port", value),
         None => {
