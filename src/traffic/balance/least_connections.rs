@@ -1,8 +1,12 @@
 //! Fewest attempts in flight per weight.
 //!
+//! Ties are broken by chance in proportion to the weights, so that idle endpoints get their share and workers do not all
+//! run to the same one.
+//!
 //! Exact up to [`EXACT_MAX`] members: every cell is read, which costs a few nanoseconds each. In larger tiers the least
-//! of [`SAMPLE`] random members is taken, which with that many is all but certainly among the emptiest eighth.
+//! of [`SAMPLE`] random draws is taken, which with that many is all but certainly among the emptiest eighth.
 
+use super::random::Weighted;
 use super::screen::Screen;
 use super::tier::Member;
 use base::rng::Rng;
@@ -12,23 +16,30 @@ pub(super) const EXACT_MAX: usize = 512;
 /// Members that are compared in a larger one.
 const SAMPLE: usize = 48;
 
-/// The member with the least load that `screen` accepts; ties are broken by chance, weighted like the members, so that
-/// idle endpoints get their share and workers do not all run to the same one.
-pub(super) fn pick(members: &[Member], screen: &mut Screen<'_>, random: &mut Rng) -> Option<usize> {
+/// The member with the least load that `screen` accepts; `draws` draws members by weight.
+pub(super) fn pick(
+    members: &[Member],
+    draws: &Weighted,
+    screen: &mut Screen<'_>,
+    random: &mut Rng,
+) -> Option<usize> {
+    let weight_of = |load: Load| load.weight;
     if members.len() <= EXACT_MAX {
-        return least(0..members.len(), members, screen, random);
+        return least(0..members.len(), weight_of, members, screen, random);
     }
-    let sample: [usize; SAMPLE] = std::array::from_fn(|_| random.index(members.len()));
-    let found = least(sample.into_iter(), members, screen, random);
+    let sample: [usize; SAMPLE] = std::array::from_fn(|_| draws.draw(random));
+    // Heavy members are drawn more often; that is all their weight is to count among equals.
+    let found = least(sample.into_iter(), |_| 1, members, screen, random);
     if found.is_some() || screen.is_stopped() {
         return found;
     }
-    least(0..members.len(), members, screen, random)
+    least(0..members.len(), weight_of, members, screen, random)
 }
 
 /// Two passes: which load is the least, and which of the members with that load the chance hits.
 fn least(
     places: impl Iterator<Item = usize> + Clone,
+    share: impl Fn(Load) -> u64,
     members: &[Member],
     screen: &mut Screen<'_>,
     random: &mut Rng,
@@ -44,7 +55,7 @@ fn least(
         if best.is_none_or(|best| load.is_less_than(best)) {
             (best, first, tied) = (Some(load), Some(at), 0);
         }
-        tied += load.weight;
+        tied += share(load);
     }
     let best = best?;
     let mut point = random.below(tied);
@@ -54,7 +65,7 @@ fn least(
         if load.is_less_than(best) || best.is_less_than(load) || !screen.is_eligible(at) {
             continue;
         }
-        match point.checked_sub(load.weight) {
+        match point.checked_sub(share(load)) {
             None => return Some(at),
             Some(rest) => point = rest,
         }

@@ -3,6 +3,8 @@
 
 use super::key::{mix, stable_hash};
 use super::screen::Screen;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
 /// Places of the table for up to `PLACES_PER_MEMBER` of them per member; both are primes.
 const PLACES_SMALL: usize = 65_537;
@@ -47,28 +49,20 @@ impl Maglev {
     }
 }
 
-/// Fills the table: in every round each member in turn takes the next free place of its own permutation, lighter members
-/// only in some of the rounds.
+/// Fills the table: members take turns, each the next free place of its own permutation. A member's turns are as far apart
+/// in time as it is light, so that the work depends on the size of the table alone.
 fn fill(members: &[usize], texts: &[&str], weights: &[u32], size: u64) -> Vec<u32> {
     const FREE: u32 = u32::MAX;
-    let heaviest = weights.iter().copied().max().unwrap_or(1);
     let mut places = vec![FREE; usize::try_from(size).unwrap_or(0)];
-    let mut left = if members.is_empty() { 0 } else { places.len() };
     let mut orders: Vec<Permutation> = members.iter().map(|&at| Permutation::of(texts[at], size)).collect();
-    // Share of a turn that each member has saved up; a turn costs as much as the heaviest member gains in a round.
-    let mut credit = vec![0u32; members.len()];
-    while left > 0 {
-        for (turn, &member) in members.iter().enumerate() {
-            credit[turn] += weights[member];
-            if left == 0 || credit[turn] < heaviest {
-                continue;
-            }
-            credit[turn] -= heaviest;
-            let place = std::iter::repeat_with(|| orders[turn].next()).find(|&place| places[place] == FREE);
-            // The permutation visits every place, and one is free.
-            places[place.unwrap_or(0)] = u32::try_from(member).unwrap_or(FREE);
-            left -= 1;
-        }
+    let wait = |turn: usize| (1u64 << 40) / u64::from(weights[members[turn]]);
+    let mut turns: BinaryHeap<_> = (0..members.len()).map(|turn| Reverse((wait(turn), turn))).collect();
+    for _ in 0..places.len() {
+        let Some(Reverse((time, turn))) = turns.pop() else { break };
+        turns.push(Reverse((time + wait(turn), turn)));
+        // The permutation visits every place, and one is free.
+        let place = std::iter::repeat_with(|| orders[turn].next()).find(|&place| places[place] == FREE);
+        places[place.unwrap_or(0)] = u32::try_from(members[turn]).unwrap_or(FREE);
     }
     places
 }

@@ -5,6 +5,9 @@
 //! more likely that the checks are wrong than that everything is down, and because the few healthy endpoints would break
 //! under the load of all. Endpoints that failed an attempt of the same request are avoided as long as there is another.
 //!
+//! An endpoint that comes back after it was down gets its share step by step: fewer turns and draws, or a smaller weight in
+//! comparisons. Hashed keys come back to it at once; anything else would move them twice.
+//!
 //! Within a tier the algorithm proposes endpoints until [`screen`] accepts one. All algorithms are lock-free and, but for
 //! least-connections and rare detours around endpoints that are down, independent of the number of endpoints.
 

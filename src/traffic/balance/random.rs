@@ -21,12 +21,16 @@ impl Weighted {
         Weighted { sums: sums.collect() }
     }
 
+    /// A random member; 0 when there is none.
+    pub(super) fn draw(&self, random: &mut Rng) -> usize {
+        let point = random.below(self.sums.last().copied().unwrap_or(0));
+        self.sums.partition_point(|&sum| sum <= point)
+    }
+
     /// A random member that `screen` accepts, if a few draws hit one.
     pub(super) fn pick(&self, screen: &mut Screen<'_>, random: &mut Rng) -> Option<usize> {
-        let total = *self.sums.last()?;
         for _ in 0..DRAWS {
-            let point = random.below(total);
-            let at = self.sums.partition_point(|&sum| sum <= point);
+            let at = self.draw(random);
             if screen.accepts(at) {
                 return Some(at);
             }

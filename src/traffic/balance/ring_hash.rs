@@ -13,9 +13,10 @@ use super::screen::Screen;
 const POINTS: u64 = 128;
 /// Places that a key is looked up at.
 const PROBES: u64 = 8;
-/// Members of up to this weight get [`POINTS`] per unit of weight; heavier rings are scaled down by a power of two, so
-/// that a small change of the heaviest weight does not move everything.
+/// Rings of heavier members, or of more points in all (32 MiB), are scaled down by a power of two, so that a small change
+/// of the weights does not move everything.
 const WEIGHT_UNSCALED_MAX: u32 = 16;
+const POINTS_MAX: u64 = 1 << 22;
 
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -32,7 +33,9 @@ impl Ring {
     pub(super) fn build(texts: &[&str], weights: &[u32]) -> Self {
         let divisor = common_divisor(weights);
         let heaviest = weights.iter().map(|&weight| weight / divisor).max().unwrap_or(1);
-        let halvings = (0..32).find(|&n| heaviest >> n <= WEIGHT_UNSCALED_MAX).unwrap_or(31);
+        let total: u64 = weights.iter().map(|&weight| POINTS * u64::from(weight / divisor)).sum();
+        let fits = |n: u32| heaviest >> n <= WEIGHT_UNSCALED_MAX && total >> n <= POINTS_MAX;
+        let halvings = (0..32).find(|&n| fits(n)).unwrap_or(31);
         let mut points = Vec::new();
         for (member, (text, &weight)) in (0u32..).zip(texts.iter().zip(weights)) {
             let seed = stable_hash(text.as_bytes());

@@ -235,6 +235,18 @@ fn r121_hashed_shares_follow_the_weights() {
 }
 
 #[test]
+fn tables_of_extreme_weights_are_built_in_time_and_have_a_bound() {
+    let mut weights = vec![1; 3000];
+    weights[0] = 1000;
+    for algorithm in ALL {
+        let counts = counts(&weighted(algorithm, &weights), 4000);
+        if algorithm != Algorithm::P2cEwma {
+            assert!((700..1300).contains(&counts[0]), "{algorithm:?}: {}", counts[0]);
+        }
+    }
+}
+
+#[test]
 fn the_key_keeps_a_client_at_its_endpoint() {
     let upstream = equal(Algorithm::Maglev, 5);
     let request = get("a", "/");

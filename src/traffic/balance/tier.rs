@@ -35,7 +35,7 @@ pub(super) struct Tier {
 enum Table {
     RoundRobin(Box<RoundRobin>),
     Random(Weighted),
-    LeastConnections,
+    LeastConnections(Weighted),
     P2cEwma,
     Ring(Ring),
     Maglev(Maglev),
@@ -69,7 +69,7 @@ impl Tier {
         let table = match algorithm {
             Algorithm::RoundRobin => Table::RoundRobin(Box::new(RoundRobin::build(&weights))),
             Algorithm::Random => Table::Random(Weighted::build(&weights)),
-            Algorithm::LeastConnections => Table::LeastConnections,
+            Algorithm::LeastConnections => Table::LeastConnections(Weighted::build(&weights)),
             Algorithm::P2cEwma => Table::P2cEwma,
             Algorithm::RingHash => Table::Ring(Ring::build(&texts, &weights)),
             Algorithm::Maglev => Table::Maglev(Maglev::build(&texts, &weights)),
@@ -91,7 +91,9 @@ impl Tier {
             Table::Random(table) => {
                 table.pick(screen, pick.random).or_else(|| self.scan(screen, pick.random))
             }
-            Table::LeastConnections => least_connections::pick(&self.members, screen, pick.random),
+            Table::LeastConnections(draws) => {
+                least_connections::pick(&self.members, draws, screen, pick.random)
+            }
             Table::P2cEwma => {
                 p2c_ewma::pick(&self.members, screen, pick.random).or_else(|| self.scan(screen, pick.random))
             }

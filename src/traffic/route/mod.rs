@@ -23,7 +23,7 @@ pub use path::PathPattern;
 pub(crate) use path::is_under;
 pub use predicate::{Expected, Predicate};
 pub(crate) use predicate::{cookie_values, header_values, query_values};
-pub use table::RouteTable;
+pub use table::{Missed, RouteTable};
 
 use base::ids::RouteId;
 use std::fmt;

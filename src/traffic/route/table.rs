@@ -15,6 +15,15 @@ pub struct RouteTable {
     sites: Vec<SiteRoutes>,
 }
 
+/// What a request lacks for a route whose site and path it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// One of its methods.
+    Method,
+    /// The predicate at this place of [`RouteSpec::predicates`].
+    Predicate { place: usize },
+}
+
 /// Routes of one site by descending priority; nearly always a single level.
 #[derive(Debug, Default)]
 struct SiteRoutes {
@@ -67,12 +76,27 @@ impl RouteTable {
 
     /// The route of `request`, which came from `client`; `None` when no route of the site matches or there is no site.
     pub fn find(&self, request: Request<'_>, client: IpAddr) -> Option<RouteId> {
+        self.find_and_tell(request, client, |_, _| {})
+    }
+
+    /// The same look-up, which tells every route whose path matched, in the order in which they were asked, and what kept
+    /// it from being the one (`None`: it is the one).
+    pub fn find_and_tell(
+        &self,
+        request: Request<'_>,
+        client: IpAddr,
+        mut tell: impl FnMut(RouteId, Option<Missed>),
+    ) -> Option<RouteId> {
         let site = &self.sites[self.hosts.find(request.host())? as usize];
         let path = request.path();
-        site.levels.iter().find_map(|(_, paths)| {
-            paths
-                .find(path, |rules| rules.iter().find(|rule| rule.holds(request, client)).map(|rule| rule.id))
-        })
+        let mut first_that_holds = |rules: &Vec<Rule>| {
+            rules.iter().find_map(|rule| {
+                let missed = rule.missed_by(request, client);
+                tell(rule.id, missed);
+                missed.is_none().then_some(rule.id)
+            })
+        };
+        site.levels.iter().find_map(|(_, paths)| paths.find(path, &mut first_that_holds))
     }
 }
 
@@ -90,8 +114,11 @@ impl SiteRoutes {
 }
 
 impl Rule {
-    fn holds(&self, request: Request<'_>, client: IpAddr) -> bool {
-        self.methods.allow(request)
-            && self.predicates.iter().all(|predicate| predicate.holds(request, client))
+    fn missed_by(&self, request: Request<'_>, client: IpAddr) -> Option<Missed> {
+        if !self.methods.allow(request) {
+            return Some(Missed::Method);
+        }
+        let fails = self.predicates.iter().position(|predicate| !predicate.holds(request, client));
+        fails.map(|place| Missed::Predicate { place })
     }
 }

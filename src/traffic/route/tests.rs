@@ -138,6 +138,22 @@ fn more_predicates_go_first_and_priority_before_everything() {
 }
 
 #[test]
+fn a_look_up_tells_whom_it_asked_and_what_they_missed() {
+    let mut strict = route(1, "*", exact("/x"));
+    strict.predicates = vec![header("a", "1"), header("b", "2")];
+    let mut posts = route(2, "*", prefix("/x"));
+    posts.methods = vec!["POST".into()];
+    let table =
+        RouteTable::build(vec![strict, posts, route(3, "*", prefix("/")), route(4, "*", prefix("/y"))])
+            .unwrap();
+    let mut told = Vec::new();
+    let request = parse("GET", "a", "/x", &[("a", "1")]);
+    let found = table.find_and_tell(request.request(), CLIENT, |id, missed| told.push((id.0, missed)));
+    assert_eq!(found, Some(RouteId(3)));
+    assert_eq!(told, [(1, Some(Missed::Predicate { place: 1 })), (2, Some(Missed::Method)), (3, None)]);
+}
+
+#[test]
 fn every_occurrence_of_a_name_must_have_the_value() {
     let table = |predicate| {
         let mut spec = route(1, "*", prefix("/"));
