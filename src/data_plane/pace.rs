@@ -90,19 +90,18 @@ pub(crate) enum SendFault {
     Deadline,
 }
 
-/// Waits until at most `max_pending` bytes are still to be taken by the kernel, as long as the client keeps pace.
+/// Waits until the kernel has taken everything that was written, as long as the client keeps pace.
 pub(crate) async fn flush(
     worker: &Worker,
     stream: &Stream,
     timer: &Timer,
     pace: &mut Pace,
-    max_pending: usize,
     deadline: Instant,
 ) -> Result<(), SendFault> {
     loop {
         let began = worker.rt.now();
         timer.set((began + pace.patience()).min(deadline));
-        if let Some(sent) = race(stream.flushed(max_pending), timer).await {
+        if let Some(sent) = race(stream.flushed(0), timer).await {
             return sent.map_err(|_| SendFault::Gone);
         }
         let now = worker.rt.now();

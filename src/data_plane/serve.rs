@@ -63,6 +63,7 @@ async fn run(conn: &Connection, x: &mut Exchange) -> Result<Next, Fault> {
     let listener = conn.listener(&generation);
 
     x.facts = source::client_address(conn.peer_ip(), x.request(), &listener.trusted_proxies);
+    count_disbelief(conn, x);
     let route = listener.table.find(x.request(), x.facts.client).ok_or(Cause::NoRoute)?;
     let route = generation.route(route);
     x.route = Some(route.id);
@@ -89,6 +90,13 @@ async fn run(conn: &Connection, x: &mut Exchange) -> Result<Next, Fault> {
         Action::Respond(response) => Box::pin(respond::fixed(conn, x, route, response)).await,
         Action::Redirect(redirect) => Box::pin(respond::redirect(conn, x, route, redirect)).await,
     }
+}
+
+/// Counts what the request says and nobody believes.
+fn count_disbelief(conn: &Connection, x: &Exchange) {
+    let look_alikes = x.head.fields.iter().filter(|field| field.flags.look_alike).count();
+    conn.worker.stats.fields_dropped.add(look_alikes as u64);
+    conn.worker.stats.forwarded_refused.add(u64::from(x.facts.refused));
 }
 
 /// How an attempt ended.

@@ -12,7 +12,7 @@ pub(crate) use upload::{UploadFault, UploadLimits, upload};
 
 use crate::downstream::h1::Connection;
 use runtime::{Buf, Stream};
-use wire::h1::encode;
+use wire::h1::{BodyReader, encode};
 use wire::http::BodyLength;
 
 /// Payload up to this size is copied behind what is queued already; beyond it handing over the buffer is cheaper.
@@ -55,6 +55,14 @@ impl ReceiveSize {
             return from.recv().await;
         }
         from.recv_into(conn.worker.rt.relay_buf(wanted)).await
+    }
+}
+
+/// How much of a body is certain to come. The rest of a chunk says little about the rest of its body.
+fn known_rest(length: BodyLength, body: &BodyReader) -> Option<u64> {
+    match length {
+        BodyLength::Length(_) => body.remaining(),
+        _ => None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The response: endpoint → client, and what becomes of both connections after it.
 
-use super::{ReceiveSize, append, emit};
-use crate::downstream::h1::Connection;
+use super::{ReceiveSize, append, emit, known_rest};
+use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::Exchange;
 use crate::pace::{self, Pace, SendFault};
 use crate::respond::write_connection_fields;
@@ -10,6 +10,9 @@ use crate::tunnel;
 use crate::upstream::lease::Lease;
 use base::Instant;
 use runtime::race;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use traffic::snapshot::Upstream;
 use traffic::{Cause, Phase, filter};
 use wire::h1::machine::{self, Persistence, UpstreamUse};
@@ -101,15 +104,18 @@ async fn rest_of_response(
     let timeouts = conn.listener(&x.generation).timeouts;
     let mut pace = Pace::of_response(&timeouts);
     let mut size = ReceiveSize::new(x.generation.limits.relay_buffer_bytes_max as usize);
+    let mut watch = ClientWatch::default();
     loop {
-        flush_downstream(conn, &mut pace, 0, x.deadline).await?;
+        flush_downstream(conn, &mut pace, x.deadline).await?;
         conn.upstream_timer.set((worker.rt.now() + upstream.timeouts.body_idle).min(x.deadline));
-        let receive = size.receive(conn, &lease.stream, body.remaining());
-        let mut buf = match race(receive, &conn.upstream_timer).await {
+        let receive = size.receive(conn, &lease.stream, known_rest(x.response.body, body));
+        let present = while_present(conn, &mut watch, x.upload.done, receive);
+        let mut buf = match race(present, &conn.upstream_timer).await {
+            Some(None) => return Err(Cause::ClientGone.into()),
             None if worker.rt.now() >= x.deadline => return Err(Cause::TotalTimeout.into()),
             None => return Err(Cause::UpstreamBodyTimeout.into()),
-            Some(Err(_)) => return Err(Cause::UpstreamTruncated.into()),
-            Some(Ok(buf)) => buf,
+            Some(Some(Err(_))) => return Err(Cause::UpstreamTruncated.into()),
+            Some(Some(Ok(buf))) => buf,
         };
         let received = buf.len();
         if received == 0 {
@@ -128,14 +134,32 @@ async fn rest_of_response(
     }
 }
 
-/// Waits until the client has taken all but `max_pending` bytes.
+/// The output of `receive`, or `None` when the client goes away first: nobody is left to read what would come.
+///
+/// `watched` is false while the client may still be sending its request body; its end shows when that is read.
+async fn while_present<T>(
+    conn: &Connection,
+    watch: &mut ClientWatch,
+    watched: bool,
+    receive: impl Future<Output = T>,
+) -> Option<T> {
+    let mut receive = pin!(receive);
+    poll_fn(|cx| {
+        if let Poll::Ready(received) = receive.as_mut().poll(cx) {
+            return Poll::Ready(Some(received));
+        }
+        if watched { conn.poll_gone(watch, cx).map(|_| None) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// Waits until the client has taken everything.
 pub(crate) async fn flush_downstream(
     conn: &Connection,
     pace: &mut Pace,
-    max_pending: usize,
     deadline: Instant,
 ) -> Result<(), Fault> {
-    let flushed = pace::flush(&conn.worker, &conn.stream, &conn.timer, pace, max_pending, deadline).await;
+    let flushed = pace::flush(&conn.worker, &conn.stream, &conn.timer, pace, deadline).await;
     flushed.map_err(|fault| {
         Fault(match fault {
             SendFault::Slow => Cause::ClientSlow,
@@ -153,7 +177,7 @@ pub(crate) async fn finish_downstream(
 ) -> Result<Next, Fault> {
     let timeouts = conn.listener(&x.generation).timeouts;
     let mut pace = Pace::of_response(&timeouts);
-    flush_downstream(conn, &mut pace, 0, x.deadline).await?;
+    flush_downstream(conn, &mut pace, x.deadline).await?;
     x.phases.mark(Phase::Deliver, conn.worker.rt.now());
     if x.upload.done {
         return Ok(if keeps {

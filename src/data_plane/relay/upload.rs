@@ -1,6 +1,6 @@
 //! The request body: client → endpoint.
 
-use super::{ReceiveSize, append, emit};
+use super::{ReceiveSize, append, emit, known_rest};
 use crate::downstream::h1::Connection;
 use crate::exchange::Upload;
 use crate::pace::Pace;
@@ -69,6 +69,7 @@ pub(crate) async fn upload(
     if !upload.replay.payload.is_empty() || upload.done {
         let chunked = framing == BodyLength::Chunked;
         to.write(|out| append(out, &upload.replay.payload, chunked, upload.done));
+        flush_upstream(conn, lease, limits).await?;
     }
     let mut pace = Pace::of_body(&limits.downstream);
     let mut size = ReceiveSize::new(limits.buffer_bytes_max);
@@ -81,7 +82,8 @@ pub(crate) async fn upload(
             });
         }
         let mut buf =
-            receive_paced(conn, &mut pace, &size, upload.reader.remaining(), limits.deadline).await?;
+            receive_paced(conn, &mut pace, &size, known_rest(framing, &upload.reader), limits.deadline)
+                .await?;
         let received = buf.len();
         size.learn(received);
         let part = upload.reader.read(&mut buf).map_err(Cause::of_request_body)?;
@@ -96,9 +98,9 @@ pub(crate) async fn upload(
             conn.stream.unread(Buf::from_vec(buf[part.consumed..].to_vec()));
         }
         emit(to, buf, part.payload, framing, part.done);
-        flush_upstream(conn, lease, if part.done { usize::MAX } else { 0 }, limits).await?;
+        flush_upstream(conn, lease, limits).await?;
     }
-    flush_upstream(conn, lease, 0, limits).await
+    Ok(())
 }
 
 /// The next bytes from the client, which must keep its pace.

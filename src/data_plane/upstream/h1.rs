@@ -235,12 +235,11 @@ pub(crate) async fn send_body_and_read_head(
 pub(crate) async fn flush(
     conn: &Connection,
     lease: &Lease,
-    max_pending: usize,
     limits: &relay::UploadLimits,
 ) -> Result<(), UploadFault> {
     let rt = &conn.worker.rt;
     conn.upstream_timer.set((rt.now() + limits.upstream_idle).min(limits.deadline));
-    match race(lease.stream.flushed(max_pending), &conn.upstream_timer).await {
+    match race(lease.stream.flushed(0), &conn.upstream_timer).await {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) => Err(UploadFault::UpstreamGone),
         None => Err(UploadFault::Fault(Fault(Cause::UpstreamTimeout))),
