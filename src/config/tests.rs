@@ -182,6 +182,11 @@ fn what_a_loader_reads_is_bounded() {
 
     let many = kdl(&"wrong 1\n".repeat(5000)).unwrap_err();
     assert_eq!(many.0.len(), 201);
+
+    let idle = format!("{REST}listener \"a\" {{ bind \"127.0.0.1:1\"; }}\n");
+    let unused: String =
+        (0..300).map(|at| format!("upstream \"u{at}\" {{ endpoint \"127.0.0.1:2\"; }}\n")).collect();
+    assert_eq!(good(kdl(&(idle + &unused))).warnings.len(), 201, "warnings alone keep nothing from loading");
 }
 
 #[test]

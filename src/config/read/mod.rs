@@ -10,7 +10,7 @@ pub(crate) use guard::Scan;
 use crate::document::{Literal, Object, Reference, Scalar};
 use crate::environment::Environment;
 use crate::grammar::Node;
-use crate::problem::{Code, Place, Problem, nearest};
+use crate::problem::{Code, Place, Problem, Severity, nearest};
 use crate::source::{Sources, Span};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -204,8 +204,13 @@ pub(crate) fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.dedup();
     if problems.len() > PROBLEMS_MAX {
         let more = problems.len() - PROBLEMS_MAX;
+        // As bad as the worst that is not shown: many warnings alone must not keep a configuration from loading.
+        let hidden = &problems[PROBLEMS_MAX..];
+        let is_bad = hidden.iter().any(|problem| problem.severity == Severity::Error);
+        let severity = if is_bad { Severity::Error } else { Severity::Warning };
         problems.truncate(PROBLEMS_MAX);
-        problems.push(Problem::error(Code::Limit, None, format!("{more} more problems are not shown")));
+        let what = format!("{more} more problems are not shown");
+        problems.push(Problem { severity, ..Problem::error(Code::Limit, None, what) });
     }
     problems
 }
