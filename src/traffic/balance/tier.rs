@@ -46,12 +46,20 @@ const SURVEYED_ALWAYS: usize = 64;
 const SURVEY_EVERY: Duration = Duration::from_millis(20);
 
 /// The last survey of a large tier. The three words may be of different surveys for a moment, each of them recent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CachedSurvey {
     /// Nanoseconds; 0 before the first.
     made: AtomicU64,
     healthy: AtomicU64,
     honoured_below: AtomicU64,
+}
+
+impl Default for CachedSurvey {
+    /// All is well: what other workers assume while one makes the first survey.
+    fn default() -> Self {
+        let (made, healthy, honoured_below) = (0.into(), u64::MAX.into(), u64::MAX.into());
+        CachedSurvey { made, healthy, honoured_below }
+    }
 }
 
 impl Tier {
@@ -130,13 +138,16 @@ impl Tier {
         // One worker makes the survey, the others use the last one meanwhile.
         let due = made == 0 || age >= SURVEY_EVERY;
         let stamp = now.as_nanos().max(1);
-        if due && (self.cached.made.compare_exchange(made, stamp, Relaxed, Relaxed).is_ok() || made == 0) {
+        if due && self.cached.made.compare_exchange(made, stamp, Relaxed, Relaxed).is_ok() {
             let survey = Survey::of(&self.members, now);
             self.cached.healthy.store(survey.healthy as u64, Relaxed);
             self.cached.honoured_below.store(survey.honoured_below, Relaxed);
             return survey;
         }
         let healthy = usize::try_from(self.cached.healthy.load(Relaxed)).unwrap_or(usize::MAX);
-        Survey { healthy, honoured_below: self.cached.honoured_below.load(Relaxed) }
+        Survey {
+            healthy: healthy.min(self.members.len()),
+            honoured_below: self.cached.honoured_below.load(Relaxed),
+        }
     }
 }

@@ -143,8 +143,9 @@ impl EndpointCell {
     /// Forgets ejections once the endpoint has served for as long as the last one took.
     fn pardon(&self, now: Instant) {
         let (since, until) = (self.ejected_since.load(Relaxed), self.ejected_until.load(Relaxed));
-        if now.as_nanos().saturating_sub(until) > until.saturating_sub(since) {
-            self.ejected_since.store(0, Relaxed);
+        let proven = now.as_nanos().saturating_sub(until) > until.saturating_sub(since);
+        // Another worker may have ejected it again meanwhile; that ejection stands.
+        if proven && self.ejected_since.compare_exchange(since, 0, Relaxed, Relaxed).is_ok() {
             self.ejections.store(0, Relaxed);
         }
     }
@@ -192,7 +193,8 @@ impl EndpointCell {
         }
         let share = ejection::ramp_permille(now.since(Instant::from_nanos(start)));
         if share >= 1000 {
-            self.slow_start.store(0, Relaxed);
+            // Only this one: another may have begun meanwhile.
+            let _ = self.slow_start.compare_exchange(start, 0, Relaxed, Relaxed);
         }
         share
     }
