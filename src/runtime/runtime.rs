@@ -77,6 +77,8 @@ impl Runtime {
 
     /// Step 1: sends what was written, submits, and waits for a completion, the next timer, `latest` or a wake from
     /// another thread. Returns at once while tasks are ready.
+    ///
+    /// An error is final: the driver no longer knows what the kernel does, and the worker must end.
     pub fn submit_and_wait(&self, latest: Option<Instant>) -> io::Result<()> {
         let core = &self.core;
         core.flush_writes();

@@ -27,10 +27,12 @@
 //! 5. An empty result of a receive is the end of the stream. The caller never passes an owned target without room.
 //! 6. A send may be short: the result says how much was taken, and the caller sends the rest as a new operation.
 //! 7. `wait` submits everything, then blocks until a completion is there, the timeout is over, or the worker was woken
-//!    by another thread (`wake::Shared`). It does not block while completions are already waiting. It may return early.
+//!    by another thread (`wake::Shared`). It does not block while completions are already waiting. It may return early. An error says that
+//!    the driver's state is unknown (EBADR: the kernel has dropped completions) and the worker cannot go on.
 //! 8. `reap` hands out at most `budget` completions and leaves the rest for the next turn; it makes no socket wait
 //!    for ever behind others.
-//! 9. Errors are `errno` values. `ECANCELED` ends a cancelled operation; `ENOBUFS` and `EAGAIN` are never reported.
+//! 9. Errors are `errno` values. `ECANCELED` ends a cancelled operation. `ENOBUFS` is never reported, and `EAGAIN`
+//!    only by a connect to a Unix socket whose queue is full.
 //! 10. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
 
 pub(crate) mod epoll;

@@ -133,6 +133,13 @@ fn bytes_put_back_come_first() {
         server.unread(Buf::copied(b"hello "));
         assert_eq!(receive(&server, 11).await, b"hello world");
         assert_eq!(server.received_bytes(), 5);
+        // Put back while a receive is armed: what arrives goes behind it.
+        server.watch();
+        rt.yield_now().await;
+        server.unread(Buf::copied(b"first, "));
+        client.write(|out| out.extend_from_slice(b"second"));
+        until(&rt, || server.received_bytes() == 11).await;
+        assert_eq!(receive(&server, 13).await, b"first, second");
     });
 }
 

@@ -24,10 +24,14 @@ fn timers_fire_in_order_and_never_early() {
 fn a_timer_moved_to_a_later_time_does_not_fire_at_the_earlier_one() {
     on_each_driver(|rt| async move {
         let (moved, witness) = (rt.timer(), rt.timer());
+        let late = rt.now() + Duration::from_millis(25);
         moved.set(rt.now() + Duration::from_millis(2));
-        moved.set(rt.now() + Duration::from_millis(60));
+        moved.set(late);
         witness.set(rt.now() + Duration::from_millis(10));
         assert!(race(moved.wait(), &witness).await.is_none());
+        moved.wait().await;
+        assert!(rt.now() >= late);
+        moved.set(rt.now() + Duration::from_secs(100));
         moved.set(rt.now() + Duration::from_millis(1));
         moved.wait().await;
         moved.clear();
