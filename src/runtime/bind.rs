@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -28,8 +28,15 @@ impl Default for BindOptions {
 /// A listening socket that no worker has taken yet. Closing it does not remove a Unix socket's file.
 #[derive(Debug)]
 pub struct Bound {
-    fd: OwnedFd,
+    socket: Held,
     addr: Addr,
+}
+
+#[derive(Debug)]
+enum Held {
+    Kernel(OwnedFd),
+    /// A listener of a simulated network, by its number there.
+    Simulated(RawFd),
 }
 
 impl Bound {
@@ -40,7 +47,8 @@ impl Bound {
 
     /// A second descriptor of the same socket, with the same queue of connections.
     pub fn try_clone(&self) -> io::Result<Bound> {
-        Ok(Bound { fd: self.fd.try_clone()?, addr: self.addr.clone() })
+        let Held::Kernel(fd) = &self.socket else { return Err(io::ErrorKind::Unsupported.into()) };
+        Ok(Bound { socket: Held::Kernel(fd.try_clone()?), addr: self.addr.clone() })
     }
 
     /// Takes over a socket that already listens, from another process for example.
@@ -48,12 +56,27 @@ impl Bound {
         let addr = sys::address(fd.as_raw_fd(), End::Local);
         let addr =
             addr.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"))?;
-        Ok(Bound { fd, addr })
+        Ok(Bound { socket: Held::Kernel(fd), addr })
     }
 
-    /// Gives the descriptor away.
-    pub fn into_owned_fd(self) -> OwnedFd {
-        self.fd
+    /// Gives the descriptor away; `Unsupported` when the network is simulated.
+    pub fn into_owned_fd(self) -> io::Result<OwnedFd> {
+        match self.socket {
+            Held::Kernel(fd) => Ok(fd),
+            Held::Simulated(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    pub(crate) fn simulated(number: RawFd, addr: Addr) -> Bound {
+        Bound { socket: Held::Simulated(number), addr }
+    }
+
+    /// The listener's number in its simulated network; `Unsupported` for a socket of the kernel.
+    pub(crate) fn into_simulated(self) -> io::Result<RawFd> {
+        match self.socket {
+            Held::Simulated(number) => Ok(number),
+            Held::Kernel(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 }
 
@@ -84,7 +107,7 @@ pub fn bind(addr: &Addr, options: BindOptions) -> io::Result<Bound> {
         Addr::Unix(_) => addr.clone(),
         Addr::Ip(_) => sys::address(fd, End::Local).unwrap_or_else(|| addr.clone()),
     };
-    Ok(Bound { fd: socket, addr })
+    Ok(Bound { socket: Held::Kernel(socket), addr })
 }
 
 /// Removes the file of a Unix socket on which nobody listens.

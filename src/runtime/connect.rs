@@ -14,7 +14,7 @@ use crate::core::Core;
 use crate::driver::{Driver, Token};
 use crate::socket::{End, Role, Socket};
 use crate::stream::Stream;
-use crate::sys::{self, SockAddr};
+use crate::sys::SockAddr;
 use crate::timer::remember;
 
 /// How to connect.
@@ -70,11 +70,10 @@ fn start(core: &Core, to: &Addr, options: ConnectOptions) -> io::Result<Token> {
 }
 
 fn prepare(driver: &mut Driver, fd: RawFd, family: i32, options: ConnectOptions) -> io::Result<()> {
-    if driver.is_simulated() || family == libc::AF_UNIX {
+    if family == libc::AF_UNIX {
         return Ok(());
     }
-    sys::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32)?;
-    options.source.map_or(Ok(()), |source| sys::bind_source(fd, source))
+    driver.set_source(fd, options.source)
 }
 
 impl Future for Connect {

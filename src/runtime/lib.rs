@@ -1,4 +1,5 @@
-//! Thread-per-core I/O: one loop per worker over io_uring or epoll, with the same owned-buffer API on both.
+//! Thread-per-core I/O: one loop per worker over io_uring or epoll, with the same owned-buffer API on both, and on a
+//! simulated network for tests.
 //!
 //! This crate knows sockets, buffers, timers and tasks, and no protocol. `data_plane` is its only caller in the
 //! product. It is the home of `unsafe`; every block names who keeps its promise.
@@ -58,6 +59,11 @@ mod wake;
 
 #[cfg(test)]
 mod tests;
+
+/// A world without a kernel, for tests: see [`Runtime::simulated`].
+pub mod sim {
+    pub use crate::driver::sim::{Faults, Net, SimOptions};
+}
 
 pub use crate::bind::{BindOptions, Bound, bind};
 pub use crate::buffers::Buf;

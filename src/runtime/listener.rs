@@ -25,7 +25,7 @@ impl Listener {
         let addr = socket.addr().clone();
         let token = core.insert(Socket::new(-1, Role::Listener(Box::default())));
         let adopted = core.with(token, |entry, driver| {
-            let fd = driver.adopt_listener(token, socket.into_owned_fd())?;
+            let fd = driver.adopt_listener(token, socket)?;
             entry.fd = fd;
             Ok(())
         });

@@ -178,6 +178,27 @@ impl Message {
         self.vectors[..self.header.msg_iovlen].iter().map(|vector| vector.iov_len).sum()
     }
 
+    /// Appends at most `max` of its bytes, from `skip` on, for a driver without a kernel; returns how many.
+    ///
+    /// # Safety
+    /// The message has been prepared and its operation has not ended, see [`Output::prepare`].
+    pub(crate) unsafe fn copy(&self, skip: usize, max: usize, to: &mut impl Extend<u8>) -> usize {
+        let (mut skip, mut copied) = (skip, 0);
+        for vector in &self.vectors[..self.header.msg_iovlen] {
+            let from = skip.min(vector.iov_len);
+            let len = (vector.iov_len - from).min(max - copied);
+            skip -= from;
+            if len > 0 {
+                // SAFETY: the vector covers bytes of a part that stays unchanged until the operation ends, as the
+                // caller promises; `from + len` is within it.
+                let part = unsafe { std::slice::from_raw_parts(vector.iov_base.cast::<u8>().add(from), len) };
+                to.extend(part.iter().copied());
+                copied += len;
+            }
+        }
+        copied
+    }
+
     /// The only vector, for the cheaper `send`; None when there are several.
     pub(crate) fn single(&self) -> Option<libc::iovec> {
         (self.header.msg_iovlen == 1).then_some(self.vectors[0])

@@ -3,6 +3,7 @@
 //! `data_plane::worker` calls the steps of a turn one by one, in the order in which they stand here. Tests and small
 //! programs use [`Runtime::block_on`] or [`Runtime::turn`].
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::RawFd;
@@ -20,6 +21,7 @@ use crate::core::Core;
 use crate::driver::Driver;
 use crate::driver::epoll::Epoll;
 use crate::driver::ring::Ring;
+use crate::driver::sim::{Net, Sim, SimOptions, World};
 use crate::listener::Listener;
 use crate::options::{Gauges, Options};
 use crate::probe::{DriverKind, Selection};
@@ -54,6 +56,21 @@ impl Runtime {
             // A simulated network is made from a seed, not selected.
             DriverKind::Simulated => Err(io::Error::from(io::ErrorKind::Unsupported)),
         })
+    }
+
+    /// A runtime over a simulated network and clock, and the hand that steers them; see [`crate::sim`].
+    ///
+    /// `submit_and_wait` then takes no time, and fails when nothing can happen any more although somebody waits, and
+    /// when turns follow each other without end while time stands still. Fails when no event counter can be had.
+    pub fn simulated(options: SimOptions) -> io::Result<(Runtime, Net)> {
+        let mut world = None;
+        let runtime = Runtime::over(options.runtime.clone(), |_, buffers| {
+            let made = Rc::new(RefCell::new(World::new(options, buffers)));
+            world = Some(Rc::clone(&made));
+            Ok(Driver::Sim(Sim::new(made)))
+        })?;
+        let world = world.expect("made with the driver");
+        Ok((runtime, Net::new(world)))
     }
 
     /// A runtime over the driver that `make` returns, given the worker's event counter and its buffers.

@@ -125,7 +125,7 @@ impl SockAddr {
         c_int::from(self.storage.ss_family)
     }
 
-    fn to_addr(self) -> Option<Addr> {
+    pub(crate) fn to_addr(self) -> Option<Addr> {
         match self.family() {
             libc::AF_INET => {
                 // SAFETY: the kernel wrote a `sockaddr_in`, as the family says; the storage is large and aligned enough.

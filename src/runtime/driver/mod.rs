@@ -1,7 +1,7 @@
 //! The seam between the worker and the kernel: what a driver does, and what it promises.
 //!
-//! There is one driver per worker, chosen when the worker starts: [`Ring`](ring::Ring) (io_uring) or
-//! [`Epoll`](epoll::Epoll). The choice is an enum and a branch at each call. Everything above (`socket`, `core`, the
+//! There is one driver per worker, chosen when the worker starts: [`Ring`](ring::Ring) (io_uring),
+//! [`Epoll`](epoll::Epoll), or [`Sim`](sim::Sim) for tests. The choice is an enum and a branch at each call. Everything above (`socket`, `core`, the
 //! public types) is the same for all of them, and is written for completions; a driver over readiness performs the
 //! operation itself once the descriptor is ready.
 //!
@@ -37,21 +37,25 @@
 
 pub(crate) mod epoll;
 pub(crate) mod ring;
+pub(crate) mod sim;
 
 use std::io;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::net::IpAddr;
+use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
 use base::Key;
 use base::addr::Addr;
 use base::time::Instant;
 
+use crate::bind::Bound;
 use crate::buffers::Buf;
 use crate::output::Message;
 use crate::socket::Socket;
 use crate::sys::{self, End, SockAddr};
 use epoll::Epoll;
 use ring::Ring;
+use sim::Sim;
 
 /// Names a socket of the worker; a driver stores its 24-bit generation and its index, and compares both.
 pub(crate) type Token = Key<Socket>;
@@ -64,6 +68,7 @@ pub(crate) type Errno = i32;
 pub(crate) enum Driver {
     Ring(Ring),
     Epoll(Epoll),
+    Sim(Sim),
 }
 
 /// An operation that can be pending on a socket.
@@ -131,6 +136,7 @@ macro_rules! each {
         match $driver {
             Driver::Ring($it) => $call,
             Driver::Epoll($it) => $call,
+            Driver::Sim($it) => $call,
         }
     };
 }
@@ -223,6 +229,7 @@ impl Driver {
     pub(crate) fn now(&self) -> Instant {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::clock(),
+            Driver::Sim(sim) => sim.now(),
         }
     }
 
@@ -230,6 +237,7 @@ impl Driver {
     pub(crate) fn wall_nanos(&self) -> u64 {
         match self {
             Driver::Epoll(_) | Driver::Ring(_) => sys::wall_clock(),
+            Driver::Sim(sim) => sim.wall_nanos(),
         }
     }
 
@@ -238,36 +246,48 @@ impl Driver {
         match self {
             Driver::Ring(_) => sys::stream_socket(family, false).map(IntoRawFd::into_raw_fd),
             Driver::Epoll(_) => sys::stream_socket(family, true).map(IntoRawFd::into_raw_fd),
+            Driver::Sim(sim) => sim.open(),
         }
     }
 
     /// Takes over a listening socket, in the mode that this driver needs.
-    pub(crate) fn adopt_listener(&mut self, token: Token, socket: OwnedFd) -> io::Result<RawFd> {
-        each!(self, driver => driver.adopt_listener(token, socket))
+    pub(crate) fn adopt_listener(&mut self, token: Token, socket: Bound) -> io::Result<RawFd> {
+        match self {
+            Driver::Ring(ring) => ring.adopt_listener(token, socket.into_owned_fd()?),
+            Driver::Epoll(epoll) => epoll.adopt_listener(token, socket.into_owned_fd()?),
+            Driver::Sim(sim) => sim.adopt_listener(token, socket.into_simulated()?),
+        }
     }
 
-    /// Whether descriptors are numbers of a simulated network, on which system calls must not be made.
-    pub(crate) fn is_simulated(&self) -> bool {
+    /// Prepares an IP socket from [`Driver::open`]: no delay, and the address to connect from.
+    pub(crate) fn set_source(&mut self, fd: RawFd, source: Option<IpAddr>) -> io::Result<()> {
         match self {
-            Driver::Ring(_) | Driver::Epoll(_) => false,
+            Driver::Ring(_) | Driver::Epoll(_) => {
+                sys::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32)?;
+                source.map_or(Ok(()), |source| sys::bind_source(fd, source))
+            }
+            Driver::Sim(sim) => sim.set_source(fd, source),
         }
     }
 
     pub(crate) fn address(&self, fd: RawFd, end: End) -> Option<Addr> {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::address(fd, end),
+            Driver::Sim(sim) => sim.address(fd, end),
         }
     }
 
     pub(crate) fn shutdown_write(&mut self, fd: RawFd) {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::shutdown_write(fd),
+            Driver::Sim(sim) => sim.shutdown_write(fd),
         }
     }
 
     pub(crate) fn set_reset_on_close(&mut self, fd: RawFd) {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::set_reset_on_close(fd),
+            Driver::Sim(sim) => sim.set_reset_on_close(fd),
         }
     }
 
@@ -275,12 +295,15 @@ impl Driver {
         match self {
             // A socket that is gone, or a Unix socket, needs no probes.
             Driver::Ring(_) | Driver::Epoll(_) => drop(sys::set_keepalive(fd, idle, interval, probes)),
+            // Simulated peers never vanish without a word unless told to.
+            Driver::Sim(_) => {}
         }
     }
 
     pub(crate) fn acked_bytes(&self, fd: RawFd) -> Option<u64> {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::acked_bytes(fd),
+            Driver::Sim(sim) => sim.acked_bytes(fd),
         }
     }
 
@@ -288,6 +311,7 @@ impl Driver {
     pub(crate) fn discard(&mut self, fd: RawFd) {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::close(fd),
+            Driver::Sim(sim) => sim.discard(fd),
         }
     }
 }

@@ -95,8 +95,10 @@ fn many_connections_are_accepted_each_once() {
 fn a_clone_of_a_bound_socket_shares_its_queue() {
     on_each_driver(|rt| async move {
         let bound = bind(&loopback(), BindOptions::default()).expect("a free port");
-        let clone =
-            Bound::from_owned_fd(bound.try_clone().expect("a descriptor").into_owned_fd()).expect("listens");
+        let clone = Bound::from_owned_fd(
+            bound.try_clone().expect("a descriptor").into_owned_fd().expect("a socket of the kernel"),
+        )
+        .expect("listens");
         assert_eq!(bound.addr(), clone.addr());
         let first = rt.listen(bound).expect("listening");
         let addr = first.addr().clone();
