@@ -7,6 +7,7 @@
 //!           close            answer+linger       close
 //! ```
 
+use crate::bell::Seat;
 use crate::exchange::{Exchange, HeadBytes, Upload};
 use crate::respond;
 use crate::serve::{self, Next};
@@ -62,8 +63,9 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, listener: Listene
         peer,
         requests: 0,
     };
+    let mut seat = worker.drain.seat();
     loop {
-        let first = match conn.first_bytes().await {
+        let first = match conn.first_bytes(&mut seat).await {
             Ok(buf) => buf,
             Err(cause) => return cause,
         };
@@ -98,7 +100,7 @@ impl Connection {
     }
 
     /// The first bytes of the next request, or why there is none.
-    async fn first_bytes(&self) -> Result<Buf, Cause> {
+    async fn first_bytes(&self, seat: &mut Seat) -> Result<Buf, Cause> {
         let worker = &*self.worker;
         let timeouts = self.listener(&worker.generation()).timeouts;
         let now = worker.rt.now();
@@ -111,7 +113,6 @@ impl Connection {
             }
         };
         self.timer.set(until);
-        let mut seat = worker.drain.seat();
         let arrival = poll_fn(|cx| {
             if let Poll::Ready(received) = self.stream.poll_recv(cx) {
                 return Poll::Ready(received);
