@@ -1,22 +1,23 @@
 //! Bytes that clients chose, written so that a log line stays one line and a string stays a string.
 
+use super::cursor::Cursor;
+
 /// Appends `bytes` as the inside of a JSON string. Bytes that are not UTF-8 become U+FFFD.
-pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
-    if is_plain(bytes) {
-        out.extend_from_slice(bytes);
+pub(super) fn json(bytes: &[u8], out: &mut Cursor) {
+    if out.slice_if(bytes, special, &PLAIN) {
         return;
     }
     for chunk in bytes.utf8_chunks() {
         let mut rest = chunk.valid().as_bytes();
         while let Some(at) = rest.iter().position(|byte| !PLAIN[usize::from(*byte)] && byte.is_ascii()) {
-            out.extend_from_slice(&rest[..at]);
+            out.slice(&rest[..at]);
             match rest[at] {
-                b'"' => out.extend_from_slice(b"\\\""),
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                b'\n' => out.extend_from_slice(b"\\n"),
-                b'\r' => out.extend_from_slice(b"\\r"),
-                b'\t' => out.extend_from_slice(b"\\t"),
-                byte => out.extend_from_slice(&[
+                b'"' => out.literal(b"\\\""),
+                b'\\' => out.literal(b"\\\\"),
+                b'\n' => out.literal(b"\\n"),
+                b'\r' => out.literal(b"\\r"),
+                b'\t' => out.literal(b"\\t"),
+                byte => out.literal(&[
                     b'\\',
                     b'u',
                     b'0',
@@ -27,52 +28,40 @@ pub(super) fn json(bytes: &[u8], out: &mut Vec<u8>) {
             }
             rest = &rest[at + 1..];
         }
-        out.extend_from_slice(rest);
+        out.slice(rest);
         if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
+            out.slice("\u{fffd}".as_bytes());
         }
     }
 }
 
 /// Appends `bytes` as the inside of a quoted field of the combined format: `"`, `\` and everything outside printable
 /// ASCII become `\xHH`, as nginx writes them.
-pub(super) fn combined(bytes: &[u8], out: &mut Vec<u8>) {
-    if is_plain(bytes) {
-        out.extend_from_slice(bytes);
+pub(super) fn combined(bytes: &[u8], out: &mut Cursor) {
+    if out.slice_if(bytes, special, &PLAIN) {
         return;
     }
     for &byte in bytes {
         if PLAIN[usize::from(byte)] {
-            out.push(byte);
+            out.byte(byte);
         } else {
-            out.extend_from_slice(&[
-                b'\\',
-                b'x',
-                HEX_UPPER[usize::from(byte >> 4)],
-                HEX_UPPER[usize::from(byte & 15)],
-            ]);
+            out.literal(&[b'\\', b'x', HEX_UPPER[usize::from(byte >> 4)], HEX_UPPER[usize::from(byte & 15)]]);
         }
     }
 }
 
-/// Whether all of `bytes` stand for themselves in both formats. Nearly always the case, so it is looked for eight bytes
-/// at a time, without stopping at the first that does not.
-fn is_plain(bytes: &[u8]) -> bool {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let marked = words.iter().fold(0, |marked, word| marked | special(u64::from_le_bytes(*word)));
-    marked & HIGH == 0 && rest.iter().all(|byte| PLAIN[usize::from(*byte)])
-}
-
-/// A word that has a high bit set if any byte of `word` is not plain: from 0x7f on, below 0x20, `"` or `\`.
+/// Not zero if any byte of `word` is not plain: from 0x7f on, below 0x20, `"` or `\`. Nearly all text is plain, so it
+/// is looked at eight bytes at a time while it is copied.
 #[inline]
 fn special(word: u64) -> u64 {
     // A byte is below n if subtracting n borrows: exact in the lowest byte where it happens, which is enough.
     let below = |word: u64, n: u64| word.wrapping_sub(ONES * n) & !word;
-    below(word, 0x20)
+    (below(word, 0x20)
         | below(word ^ (ONES * 0x22), 1)
         | below(word ^ (ONES * 0x5c), 1)
         | word
-        | word.wrapping_add(ONES)
+        | word.wrapping_add(ONES))
+        & HIGH
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -97,9 +86,9 @@ mod tests {
     use super::*;
 
     fn as_json(bytes: &[u8]) -> String {
-        let mut out = Vec::new();
+        let mut out = Cursor::default();
         json(bytes, &mut out);
-        String::from_utf8(out).unwrap()
+        String::from_utf8(out.as_slice().to_vec()).unwrap()
     }
 
     #[test]
@@ -120,17 +109,17 @@ mod tests {
 
     #[test]
     fn every_byte_is_recognised_at_every_place() {
+        let mut out = Cursor::default();
         for length in [1, 7, 8, 9, 16, 23] {
             for place in 0..length {
                 for byte in 0..=255u8 {
                     for around in [b'a', b' ', b'~'] {
                         let mut bytes = vec![around; length];
                         bytes[place] = byte;
-                        assert_eq!(
-                            is_plain(&bytes),
-                            PLAIN[usize::from(byte)],
-                            "{byte:#x} at {place} of {length}"
-                        );
+                        out.clear();
+                        let stays = out.slice_if(&bytes, special, &PLAIN);
+                        assert_eq!(stays, PLAIN[usize::from(byte)], "{byte:#x} at {place} of {length}");
+                        assert_eq!(out.as_slice(), if stays { &bytes[..] } else { &[] });
                     }
                 }
             }
@@ -152,16 +141,16 @@ mod tests {
             let quoted = format!("\"{}\"", as_json(&bytes));
             let read: String = serde_json::from_str(&quoted).unwrap();
             assert_eq!(read, String::from_utf8_lossy(&bytes));
-            let mut out = Vec::new();
+            let mut out = Cursor::default();
             combined(&bytes, &mut out);
-            assert!(out.iter().all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"'));
+            assert!(out.as_slice().iter().all(|byte| matches!(byte, 0x20..=0x7e) && *byte != b'"'));
         }
     }
 
     #[test]
     fn a_quoted_field_cannot_be_left() {
-        let mut out = Vec::new();
+        let mut out = Cursor::default();
         combined(b"a\" 200\\\n\x80b", &mut out);
-        assert_eq!(out, br"a\x22 200\x5C\x0A\x80b");
+        assert_eq!(out.as_slice(), br"a\x22 200\x5C\x0A\x80b");
     }
 }

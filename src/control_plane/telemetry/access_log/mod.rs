@@ -5,6 +5,7 @@
 //! disk, broken mount, stopped reader) it makes room by dropping the oldest records, counts them, and carries on by
 //! itself when writing works again.
 
+mod cursor;
 mod escape;
 mod line;
 mod sink;

@@ -1,5 +1,7 @@
 //! Wall-clock time as text, for log lines. UTC only: a log is read by machines in several time zones.
 
+use super::cursor::Cursor;
+
 /// Formats times of one log; remembers the last second, because lines come in bursts.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -20,18 +22,18 @@ impl Default for Clock {
 
 impl Clock {
     /// RFC 3339 with microseconds: `2026-11-23T09:08:14.123456Z`.
-    pub(super) fn rfc3339(&mut self, unix_ns: u64, out: &mut Vec<u8>) {
+    pub(super) fn rfc3339(&mut self, unix_ns: u64, out: &mut Cursor) {
         self.turn_to(unix_ns / NANOS);
-        out.extend_from_slice(&self.rfc3339);
+        out.literal(&self.rfc3339);
         let mut fraction = *b".000000Z";
         digits(&mut fraction[1..7], unix_ns % NANOS / 1_000);
-        out.extend_from_slice(&fraction);
+        out.literal(&fraction);
     }
 
     /// The form of the combined log format: `23/Nov/2026:09:08:14 +0000`.
-    pub(super) fn combined(&mut self, unix_ns: u64, out: &mut Vec<u8>) {
+    pub(super) fn combined(&mut self, unix_ns: u64, out: &mut Cursor) {
         self.turn_to(unix_ns / NANOS);
-        out.extend_from_slice(&self.combined);
+        out.literal(&self.combined);
     }
 
     fn turn_to(&mut self, second: u64) {
@@ -91,10 +93,11 @@ mod tests {
     use super::*;
 
     fn both(unix_ns: u64) -> (String, String) {
-        let (mut clock, mut first, mut second) = (Clock::default(), Vec::new(), Vec::new());
+        let (mut clock, mut first, mut second) = (Clock::default(), Cursor::default(), Cursor::default());
         clock.rfc3339(unix_ns, &mut first);
         clock.combined(unix_ns, &mut second);
-        (String::from_utf8(first).unwrap(), String::from_utf8(second).unwrap())
+        let text = |cursor: &Cursor| String::from_utf8(cursor.as_slice().to_vec()).unwrap();
+        (text(&first), text(&second))
     }
 
     #[test]
