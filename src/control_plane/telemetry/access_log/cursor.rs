@@ -76,7 +76,6 @@ impl Cursor {
     /// `number` in decimal. Most numbers of a line have few digits.
     #[inline]
     pub(super) fn decimal(&mut self, number: u64) {
-        #[expect(clippy::cast_possible_truncation, reason = "a digit")]
         let digit = |divisor: u64| b'0' + (number / divisor % 10) as u8;
         match number {
             0..=9 => self.byte(digit(1)),
