@@ -139,7 +139,7 @@ fn close(worker: &Worker, cause: Cause) {
     let was_full = has_no_room(worker);
     worker.connections.set(worker.connections.get() - 1);
     worker.stats.connections_closed.add(1);
-    worker.stats.count(cause);
+    worker.stats.count_close(cause);
     if was_full {
         worker.room.ring();
     }

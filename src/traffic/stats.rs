@@ -129,6 +129,7 @@ pub struct WorkerStats {
     /// Gauge: generation of the snapshot in use.
     pub generation: Counter,
     causes: Causes,
+    closes: Causes,
 }
 
 #[derive(Debug)]
@@ -141,14 +142,24 @@ impl Default for Causes {
 }
 
 impl WorkerStats {
-    /// Counts an exchange or a connection that ended for `cause`.
+    /// Counts an exchange that we answered or ended for `cause`.
     pub fn count(&self, cause: Cause) {
         self.causes.0[cause as usize].add(1);
     }
 
-    /// How often `cause` was counted.
+    /// How many exchanges `cause` was counted for.
     pub fn cause(&self, cause: Cause) -> u64 {
         self.causes.0[cause as usize].get()
+    }
+
+    /// Counts a downstream connection that ended for `cause`.
+    pub fn count_close(&self, cause: Cause) {
+        self.closes.0[cause as usize].add(1);
+    }
+
+    /// How many downstream connections ended for `cause`.
+    pub fn closes(&self, cause: Cause) -> u64 {
+        self.closes.0[cause as usize].get()
     }
 }
 

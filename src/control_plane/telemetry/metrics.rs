@@ -122,18 +122,32 @@ const FIRST_BOUND: u32 = 6;
 /// 2^26 us = 67 s.
 const LAST_BOUND: u32 = 26;
 
+/// Why exchanges and connections ended: one family each, since the end of a connection often follows an exchange that
+/// was counted already.
 fn causes(out: &mut Exposition, node: &Node) {
-    let help = "Responses made and connections closed by Ringway itself, by cause.";
-    let mut family = out.family("ringway_causes", Kind::Counter, help);
-    for &cause in Cause::ALL {
-        let count = node.stats.iter().map(|worker| worker.cause(cause)).sum();
-        let (side, stage) = (format!("{:?}", cause.side()), format!("{:?}", cause.stage()));
-        let labels = [
-            ("cause", cause.name()),
-            ("side", &side.to_ascii_lowercase()),
-            ("stage", &stage.to_ascii_lowercase()),
-        ];
-        family.whole(&labels, count);
+    type Read = fn(&WorkerStats, Cause) -> u64;
+    let families: [(&str, &str, Read); 2] = [
+        (
+            "ringway_causes",
+            "Exchanges that Ringway answered itself or that did not complete, by cause.",
+            |worker, cause| worker.cause(cause),
+        ),
+        ("ringway_connections_ended", "Client connections that ended, by cause.", |worker, cause| {
+            worker.closes(cause)
+        }),
+    ];
+    for (name, help, read) in families {
+        let mut family = out.family(name, Kind::Counter, help);
+        for &cause in Cause::ALL {
+            let count = node.stats.iter().map(|worker| read(worker, cause)).sum();
+            let (side, stage) = (format!("{:?}", cause.side()), format!("{:?}", cause.stage()));
+            let labels = [
+                ("cause", cause.name()),
+                ("side", &side.to_ascii_lowercase()),
+                ("stage", &stage.to_ascii_lowercase()),
+            ];
+            family.whole(&labels, count);
+        }
     }
 }
 
