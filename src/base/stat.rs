@@ -79,6 +79,12 @@ impl Default for Totals {
 }
 
 impl Totals {
+    /// What was recorded between `earlier` and now, both sums of the same shards.
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        let counts = std::array::from_fn(|bucket| self.counts[bucket].wrapping_sub(earlier.counts[bucket]));
+        Totals { counts: Box::new(counts), sum_nanos: self.sum_nanos.wrapping_sub(earlier.sum_nanos) }
+    }
+
     /// Number of recorded durations.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -159,5 +165,12 @@ mod tests {
         assert!((5_000..5_700).contains(&median), "{median}");
         assert_eq!(totals.count(), 10_000);
         assert_eq!(totals.sum(), Duration::from_micros(50_005_000));
+
+        let before = totals.clone();
+        histogram.record(Duration::from_micros(3));
+        let mut totals = Totals::default();
+        histogram.merge_into(&mut totals);
+        let since = totals.since(&before);
+        assert_eq!((since.count(), since.quantile(0.99).as_micros(), since.sum().as_micros()), (1, 3, 3));
     }
 }

@@ -44,6 +44,7 @@ mod combine;
 mod connect;
 mod core;
 mod driver;
+pub mod host;
 mod leases;
 mod listener;
 mod options;
