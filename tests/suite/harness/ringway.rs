@@ -58,7 +58,7 @@ impl Ringway {
         command.extend([env!("CARGO_BIN_EXE_ringway"), "run", &file]);
         let mut process = Process::start(command[0], &command[1..]);
         let admin = process.wait_for_line("the address of the admin listener", |line| {
-            line.contains("(admin)").then(|| listening_address(line))?
+            line.strip_prefix("admin on ")?.parse().ok()
         });
         wait_until_ready(&mut process, admin);
         let mut ringway =
