@@ -1,9 +1,59 @@
-//! The command line: parses arguments and runs one subcommand.
+//! The command line: parses arguments, runs one subcommand, turns its outcome into an exit status.
+//!
+//! ```text
+//!   args, help     the words                     run ─▶ start ─▶ workers, signals    demo    upstreams, live figures
+//!   check, show    a configuration, no effects   status ─▶ ask   (admin API)         exit    statuses
+//! ```
+//!
+//! What is asked for goes to standard output; everything about how it went goes to standard error.
 #![forbid(unsafe_code)]
 
+mod args;
+mod ask;
+mod capacity;
+mod check;
+mod cpu;
+mod demo;
+mod exit;
+mod help;
+mod listen;
+mod run;
+#[cfg(test)]
+mod scratch;
+mod serve;
+mod show;
+mod start;
+mod status;
+mod table;
+mod version;
+mod workers;
+
+use args::{Command, CommandLine};
+use clap::Parser;
+use exit::Exit;
 use std::process::ExitCode;
 
-/// Runs the command line of this process.
+/// Runs the command line of this process; the exit status is documented in `ringway --help`.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match CommandLine::try_parse() {
+        Ok(line) => perform(line.command).into(),
+        Err(error) => {
+            // Help and version go to standard output with status 0, misuse to standard error with status 2.
+            let exit = if error.use_stderr() { Exit::Refused } else { Exit::Good };
+            // Nobody is left to be told when even this cannot be printed.
+            let _ = error.print();
+            exit.into()
+        }
+    }
+}
+
+fn perform(command: Command) -> Exit {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Demo(args) => demo::demo(args),
+        Command::Check(args) => check::check(&args),
+        Command::Config(args) => show::show(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Version(args) => version::version(&args),
+    }
 }

@@ -1,0 +1,259 @@
+//! The words of the command line. What they do stands in the module of each subcommand; what they teach in `help`.
+
+use crate::help;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+/// A load balancer and API gateway: one thread per core, io_uring, every decision explained.
+#[derive(Debug, Parser)]
+#[command(name = "ringway", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = help::TOP, after_long_help = help::TOP)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve traffic from a configuration file, or from addresses given here
+    #[command(after_help = help::RUN_SHORT, after_long_help = help::RUN)]
+    Run(Run),
+    /// Try it: three upstreams, a configuration and live figures, all in this process
+    #[command(after_help = help::DEMO_SHORT, after_long_help = help::DEMO)]
+    Demo(Demo),
+    /// Say everything that is wrong with a configuration, without side effects
+    #[command(after_help = help::CHECK_SHORT, after_long_help = help::CHECK)]
+    Check(Check),
+    /// Show a configuration in another form
+    #[command(subcommand, after_help = help::CONFIG, after_long_help = help::CONFIG, disable_help_subcommand = true)]
+    Config(Config),
+    /// Ask a running Ringway how it is
+    #[command(after_help = help::STATUS_SHORT, after_long_help = help::STATUS)]
+    Status(Status),
+    /// Print the version
+    #[command(after_help = help::VERSION, after_long_help = help::VERSION)]
+    Version(Version),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Configuration file; `.json` is JSON, every other name is KDL
+    #[arg(value_name = "CONFIG", required_unless_present = "listen", conflicts_with = "listen")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) short: ShortForm,
+}
+
+/// The form without a file.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ShortForm {
+    /// Address to listen on, `IP:PORT` or `unix:PATH`; repeatable
+    #[arg(long, value_name = "ADDR", requires = "upstream", help_heading = "Without a file")]
+    pub(crate) listen: Vec<String>,
+    /// Endpoint to balance over, `IP:PORT` or `unix:PATH`; repeatable
+    #[arg(long, value_name = "ADDR", requires = "listen", help_heading = "Without a file")]
+    pub(crate) upstream: Vec<String>,
+    /// Admin API address, such as 127.0.0.1:9901 [default: none]
+    #[arg(long, value_name = "ADDR", requires = "listen", help_heading = "Without a file")]
+    pub(crate) admin: Option<String>,
+    /// Worker threads [default: one per usable CPU]
+    #[arg(long, value_name = "COUNT", requires = "listen", help_heading = "Without a file")]
+    pub(crate) workers: Option<NonZeroU16>,
+    /// I/O driver [default: auto]
+    #[arg(long, value_name = "DRIVER", requires = "listen", help_heading = "Without a file")]
+    #[arg(value_parser = ["auto", "io_uring", "epoll"])]
+    pub(crate) io: Option<String>,
+    /// Known, so that nobody gets HTTP where passthrough was meant; refused by `run`.
+    #[arg(long, hide = true)]
+    pub(crate) tcp: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// End after so many seconds [default: run until Ctrl-C]
+    #[arg(long, value_name = "N")]
+    pub(crate) seconds: Option<u32>,
+    /// Send requests over so many connections while it runs, 1 to 64 [default: none; 8 without a number]
+    #[arg(long, value_name = "CONNECTIONS", num_args = 0..=1, default_missing_value = "8")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) load: Option<u16>,
+    /// Print the configuration that the demo runs, and end
+    #[arg(long, conflicts_with_all = ["seconds", "load"])]
+    pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Configuration file; `.json` is JSON, every other name is KDL
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Exit with status 1 when there are warnings
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print the problems as JSON on standard output
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Print the configuration as JSON, the form for machines
+    ToJson {
+        #[arg(value_name = "CONFIG")]
+        config: PathBuf,
+    },
+    /// Print what the file says as JSON; with --effective every value that counts, and where it comes from
+    Show {
+        #[arg(value_name = "CONFIG")]
+        config: PathBuf,
+        /// Every value, defaults included, with the line that it comes from
+        #[arg(long)]
+        effective: bool,
+        /// As JSON; without --effective it always is
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the JSON form
+    Schema,
+    /// Print a KDL file in its usual layout
+    Fmt {
+        #[arg(value_name = "CONFIG")]
+        config: PathBuf,
+        /// Change the file instead of printing it
+        #[arg(long, conflicts_with = "check")]
+        write: bool,
+        /// Print nothing; exit with status 1 when the layout is another
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Admin address, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin, conflicts_with = "config")]
+    pub(crate) admin: Option<AdminAddr>,
+    /// Take the admin address from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Version {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Where an admin API is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum AdminAddr {
+    Ip(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for AdminAddr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AdminAddr::Ip(addr) => addr.fmt(f),
+            AdminAddr::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+fn parse_admin(text: &str) -> Result<AdminAddr, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("the path after `unix:` is missing".to_owned()),
+        Some(path) => Ok(AdminAddr::Unix(path.into())),
+        None => text
+            .parse()
+            .map(AdminAddr::Ip)
+            .map_err(|_| "expected IP:PORT such as 127.0.0.1:9901, or unix:PATH".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        CommandLine::try_parse_from(line.split_whitespace()).map(|parsed| parsed.command)
+    }
+
+    fn refusal(line: &str) -> ErrorKind {
+        parse(line).expect_err(line).kind()
+    }
+
+    #[test]
+    fn the_declaration_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_a_file_or_addresses_but_not_both_and_not_half() {
+        assert!(matches!(parse("ringway run a.kdl"), Ok(Command::Run(run)) if run.config.is_some()));
+        let short = "ringway run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001 --upstream 127.0.0.1:9002";
+        assert!(matches!(parse(short), Ok(Command::Run(run)) if run.short.upstream.len() == 2));
+        assert_eq!(refusal("ringway run"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refusal("ringway run --listen 127.0.0.1:1"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refusal("ringway run --upstream 127.0.0.1:1"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refusal("ringway run a.kdl --listen 1 --upstream 2"), ErrorKind::ArgumentConflict);
+        assert_eq!(refusal("ringway run a.kdl --workers 2"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refusal("ringway run --listen 1 --upstream 2 --workers 0"), ErrorKind::ValueValidation);
+        assert_eq!(refusal("ringway run --listen 1 --upstream 2 --io kqueue"), ErrorKind::InvalidValue);
+    }
+
+    #[test]
+    fn status_asks_one_place() {
+        let unix = parse("ringway status --admin unix:/run/ringway.sock --json");
+        let expected = AdminAddr::Unix("/run/ringway.sock".into());
+        assert!(matches!(unix, Ok(Command::Status(Status { admin: Some(a), .. })) if a == expected));
+        assert_eq!(refusal("ringway status --admin localhost"), ErrorKind::ValueValidation);
+        assert_eq!(refusal("ringway status --admin unix:"), ErrorKind::ValueValidation);
+        assert_eq!(refusal("ringway status --admin 127.0.0.1:1 --config a.kdl"), ErrorKind::ArgumentConflict);
+    }
+
+    #[test]
+    fn the_load_of_the_demo_is_bounded() {
+        assert!(matches!(parse("ringway demo --load"), Ok(Command::Demo(Demo { load: Some(8), .. }))));
+        assert!(matches!(
+            parse("ringway demo --load 3 --seconds 2"),
+            Ok(Command::Demo(Demo { load: Some(3), .. }))
+        ));
+        assert_eq!(refusal("ringway demo --load 65"), ErrorKind::ValueValidation);
+        assert_eq!(refusal("ringway demo --load 0"), ErrorKind::ValueValidation);
+    }
+
+    #[test]
+    fn words_of_other_commands_are_refused() {
+        for line in ["ringway top", "ringway explain GET /", "ringway reload", "ringway config"] {
+            let kind = refusal(line);
+            let expected =
+                [ErrorKind::InvalidSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+            assert!(expected.contains(&kind), "{line}: {kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_subcommand_is_in_the_help_and_teaches_by_example() {
+        let mut command = CommandLine::command();
+        let top = command.render_long_help().to_string();
+        for name in ["run", "demo", "check", "config", "status", "version"] {
+            assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
+            let sub = command.find_subcommand_mut(name).expect("declared above");
+            let long = sub.render_long_help().to_string();
+            assert!(long.contains("Examples:"), "{name} has no examples:\n{long}");
+            assert!(long.contains(&format!("ringway {name}")), "{name} does not show itself:\n{long}");
+        }
+        for later in ["explain", "reload", "drain", "top", "plan"] {
+            assert!(!top.contains(&format!("\n  {later} ")), "{later} is listed:\n{top}");
+        }
+    }
+}

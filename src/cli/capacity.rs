@@ -1,0 +1,61 @@
+//! How many client connections the process has descriptors for.
+//!
+//! An exchange needs two descriptors, the client's and the upstream's, and the rest of the process needs some as well.
+//! When clients may take all of them, no upstream can be reached any more and even `ringway status` is locked out; so
+//! clients get at most 45 %, and accepting pauses there.
+
+use base::limits::Limits;
+
+/// Of 100 descriptors so many are for clients; as many for upstreams, the rest for everything else.
+const CLIENT_PERCENT: u64 = 45;
+
+/// What bounds client connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capacity {
+    /// Of all workers together.
+    pub(crate) connections_max: u64,
+    /// The descriptor limit decides, not the configuration.
+    pub(crate) descriptors: Option<u64>,
+}
+
+/// Lowers `limits.connections_max`, which is one worker's part, to what `descriptors` allow.
+pub(crate) fn apply(limits: &mut Limits, workers: usize, descriptors: u64) -> Capacity {
+    let workers = workers.max(1) as u64;
+    let allowed = (descriptors / 100 * CLIENT_PERCENT + descriptors % 100 * CLIENT_PERCENT / 100) / workers;
+    // Rounded down, so that all workers together stay below; one connection each is the least that serves.
+    let allowed = u32::try_from(allowed).unwrap_or(u32::MAX).max(1);
+    let lowered = allowed < limits.connections_max;
+    limits.connections_max = limits.connections_max.min(allowed);
+    Capacity {
+        connections_max: u64::from(limits.connections_max) * workers,
+        descriptors: lowered.then_some(descriptors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capacity(configured: u32, workers: usize, descriptors: u64) -> Capacity {
+        let mut limits = Limits { connections_max: configured, ..Limits::DEFAULT };
+        apply(&mut limits, workers, descriptors)
+    }
+
+    #[test]
+    fn clients_get_at_most_45_percent_of_the_descriptors() {
+        assert_eq!(capacity(65_536, 1, 1024), Capacity { connections_max: 460, descriptors: Some(1024) });
+        assert_eq!(capacity(65_536, 4, 1024), Capacity { connections_max: 460, descriptors: Some(1024) });
+        assert_eq!(capacity(65_536, 3, 256), Capacity { connections_max: 114, descriptors: Some(256) });
+    }
+
+    #[test]
+    fn a_smaller_configuration_decides() {
+        assert_eq!(capacity(100, 2, 1_000_000), Capacity { connections_max: 200, descriptors: None });
+        assert_eq!(capacity(100, 2, u64::MAX), Capacity { connections_max: 200, descriptors: None });
+    }
+
+    #[test]
+    fn every_worker_can_serve_somebody() {
+        assert_eq!(capacity(100, 8, 10), Capacity { connections_max: 8, descriptors: Some(10) });
+    }
+}

@@ -1,0 +1,84 @@
+//! What `--help` says below the options: what happens, examples to copy, exit statuses.
+
+pub(crate) const TOP: &str = "\
+Start here:
+  ringway demo                          three upstreams and live figures, nothing else needed
+  ringway run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001
+  ringway check ringway.kdl && ringway run ringway.kdl
+
+Exit status: 0 good; 1 it could not be done, or warnings under --strict; 2 the command line or the
+configuration is wrong; 101 a worker stopped on an internal error.
+
+`ringway COMMAND --help` explains a command with examples.";
+
+pub(crate) const RUN_SHORT: &str =
+    "`ringway run --help` shows examples, signals and what is printed at the start.";
+pub(crate) const RUN: &str = "\
+Examples:
+  ringway run /etc/ringway/ringway.kdl
+  ringway run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001 --upstream 127.0.0.1:9002
+  ringway run --listen unix:/run/web.sock --upstream 10.0.0.7:80 --admin 127.0.0.1:9901 --io epoll
+
+Standard error says where it listens, one line per address; port 0 is replaced by the real one:
+  listening on 127.0.0.1:8080 (listener \"web\")
+  admin on 127.0.0.1:9901
+
+Signals:
+  SIGTERM, SIGINT   stop gracefully: /ready answers 503, nothing new is accepted, what was accepted
+                    is finished within 30 seconds; a second one ends at once with status 1
+  SIGUSR1           reopen log files, after they were moved away
+
+Workers: one per CPU of the affinity mask, fewer under a CPU quota of the control group. With one
+worker per CPU each is pinned to its own.
+Descriptors: clients get at most 45 % of the soft limit (`ulimit -n`); `ringway status` shows it.";
+
+pub(crate) const DEMO_SHORT: &str = "`ringway demo --help` shows examples and what to try.";
+pub(crate) const DEMO: &str = "\
+Starts three small upstreams that answer after 1, 20 and 100 ms, and Ringway before them, all on free
+loopback ports of this process. It prints what to try with curl and one line of figures a second.
+Nothing is written, nothing else is needed; Ctrl-C ends it.
+
+Examples:
+  ringway demo
+  ringway demo --load                   with 8 connections that send requests
+  ringway demo --load 32 --seconds 10   for ten seconds
+  ringway demo --print-config           the configuration that it runs, to start from";
+
+pub(crate) const CHECK_SHORT: &str = "`ringway check --help` shows examples and exit statuses.";
+pub(crate) const CHECK: &str = "\
+Reads the file and what it includes, and nothing else: no DNS, no sockets, no writes, no root. What it
+accepts loads; what it refuses is refused in the same words by `ringway run`. All problems are shown at
+once, in the order of the text.
+
+Examples:
+  ringway check ringway.kdl
+  ringway check --strict ringway.kdl    for a pipeline: warnings count too
+  ringway check --json ringway.kdl      {\"valid\":false,\"errors\":1,\"warnings\":0,\"problems\":[…]}
+
+Exit status: 0 good; 1 warnings only, with --strict; 2 errors.";
+
+pub(crate) const CONFIG: &str = "\
+Examples:
+  ringway config to-json ringway.kdl > ringway.json    the same configuration for machines
+  ringway config show --effective ringway.kdl          every value, and the line or default it is from
+  ringway config schema > ringway.schema.json          for editors and validators of the JSON form
+  ringway config fmt --check ringway.kdl               for a pipeline
+
+Values that came from (env) or (file) are shown as these references, never as the secret itself.";
+
+pub(crate) const STATUS_SHORT: &str = "`ringway status --help` shows examples.";
+pub(crate) const STATUS: &str = "\
+Asks the admin API, which the configuration switches on with `admin { bind \"127.0.0.1:9901\" }`.
+
+Examples:
+  ringway status                              at 127.0.0.1:9901
+  ringway status --admin unix:/run/ringway/admin.sock
+  ringway status --config /etc/ringway/ringway.kdl
+  ringway status --json | jq .upstreams       {\"status\":…,\"upstreams\":…}
+
+Exit status: 0 when it answered; 1 when it did not.";
+
+pub(crate) const VERSION: &str = "\
+Examples:
+  ringway version
+  ringway version --json";

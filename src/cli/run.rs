@@ -1,0 +1,84 @@
+//! `ringway run`: a configuration from a file or from the command line, served until a signal.
+
+use crate::args::{Run, ShortForm};
+use crate::check;
+use crate::exit::{Exit, complain};
+use crate::serve::{Main, Unwatched};
+use crate::start;
+use config::{Address, Loaded, NoAddress, model};
+
+pub(crate) fn run(args: Run) -> Exit {
+    if args.short.tcp {
+        let step = "leave it out to balance HTTP/1.1";
+        return complain(Exit::Refused, "--tcp is not supported by this version", Some(step));
+    }
+    let loaded = match &args.config {
+        Some(file) => check::load(file).map_err(|problems| {
+            check::report(&problems.0);
+            complain(Exit::Refused, format_args!("{} does not load", file.display()), None)
+        }),
+        None => from_words(&args.short).map_err(|error| complain(Exit::Refused, error, None)),
+    };
+    serve(loaded).unwrap_or_else(|exit| exit)
+}
+
+fn serve(loaded: Result<Loaded, Exit>) -> Result<Exit, Exit> {
+    let loaded = loaded?;
+    let main = Main::new().map_err(|error| complain(Exit::Failed, format_args!("signals: {error}"), None))?;
+    let node = start::start(loaded)?;
+    Ok(main.serve(node, &mut Unwatched))
+}
+
+/// The configuration that the short form stands for.
+fn from_words(words: &ShortForm) -> Result<Loaded, NoAddress> {
+    let addresses =
+        |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>();
+    let mut config = config::from_args(&addresses(&words.listen)?, &addresses(&words.upstream)?);
+    if let Some(admin) = &words.admin {
+        config.admin.binds = vec![admin.parse()?];
+    }
+    if let Some(count) = words.workers {
+        config.workers = model::Workers::Count(count);
+    }
+    config.io = match words.io.as_deref() {
+        Some("io_uring") => model::Io::IoUring,
+        Some("epoll") => model::Io::Epoll,
+        _ => model::Io::Auto,
+    };
+    Ok(Loaded { config, warnings: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_form_is_a_configuration() {
+        let words = ShortForm {
+            listen: vec!["127.0.0.1:8080".into(), "unix:/run/web.sock".into()],
+            upstream: vec!["127.0.0.1:9001".into(), "127.0.0.1:9002".into()],
+            admin: Some("127.0.0.1:9901".into()),
+            workers: std::num::NonZeroU16::new(3),
+            io: Some("epoll".into()),
+            tcp: false,
+        };
+        let loaded = from_words(&words).expect("all of it is well-formed");
+        let ready = check::compile(loaded, 3).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(ready.snapshot.listeners[0].binds.len(), 2);
+        assert_eq!(ready.snapshot.upstreams[0].endpoints.len(), 2);
+        assert_eq!((ready.config.io, ready.config.admin.binds.len()), (model::Io::Epoll, 1));
+    }
+
+    #[test]
+    fn words_that_are_no_addresses_are_refused() {
+        let words = ShortForm { listen: vec!["8080".into()], upstream: vec![], ..ShortForm::default() };
+        let error = from_words(&words).expect_err("8080 is no address").to_string();
+        assert!(error.contains("\"8080\""), "{error}");
+    }
+
+    #[test]
+    fn passthrough_is_refused_rather_than_served_as_http() {
+        let args = Run { config: None, short: ShortForm { tcp: true, ..ShortForm::default() } };
+        assert_eq!(run(args), Exit::Refused);
+    }
+}

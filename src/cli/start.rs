@@ -1,0 +1,192 @@
+//! From a configuration to a serving process, in the order in which failing is cheapest: nothing is bound before the
+//! configuration is good, no thread runs before everything is bound.
+//!
+//! configuration → snapshot → driver → sockets → control plane → workers → `listening on …`
+
+use crate::capacity;
+use crate::check::{self, Ready};
+use crate::cpu::Cpus;
+use crate::exit::{Exit, complain, say};
+use crate::listen::{SocketFiles, Sockets};
+use crate::version::VERSION;
+use crate::workers::{Endings, Prepared, Workers};
+use base::addr::Addr;
+use base::ids::WorkerId;
+use base::publish::{Publisher, Subscriber};
+use base::spsc::{Consumer, Producer};
+use config::{Address, Config, model};
+use control_plane::{ControlPlane, NodeFacts};
+use data_plane::WorkerStart;
+use runtime::{IoChoice, Selection};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::SystemTime;
+use traffic::Snapshot;
+use traffic::stats::WorkerStats;
+
+/// A serving process. Its parts end in `serve`.
+pub(crate) struct Node {
+    pub(crate) control: ControlPlane,
+    pub(crate) workers: Workers,
+    pub(crate) endings: Endings,
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// By worker.
+    pub(crate) stats: Vec<Arc<WorkerStats>>,
+    /// Name of each listener with each address that it really listens on.
+    pub(crate) listeners: Vec<(String, Addr)>,
+    /// Removed when the node is gone.
+    pub(crate) files: SocketFiles,
+}
+
+/// Starts everything; what keeps it from starting has been printed.
+pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
+    let started = SystemTime::now();
+    let cpus = Cpus::detect();
+    let workers = match loaded.config.workers {
+        model::Workers::Auto => cpus.workers(),
+        model::Workers::Count(count) => usize::from(count.get()),
+    };
+    let Ready { config, snapshot, .. } = ready(loaded, workers)?;
+    let snapshot = Arc::new(bounded(snapshot, workers));
+    let selection = probe(&config)?;
+    let sockets = Sockets::bind(&snapshot, workers)
+        .map_err(|error| complain(Exit::Failed, &error, error.next_step()))?;
+
+    let listeners = sockets.addrs.clone();
+    let mail = Mail::new(workers, &snapshot);
+    let stats: Vec<Arc<WorkerStats>> = (0..workers).map(|_| Arc::default()).collect();
+    let node = NodeFacts {
+        driver: selection.kind.as_str(),
+        driver_reason: selection.reason.clone(),
+        version: VERSION,
+        pid: std::process::id(),
+        workers,
+        started,
+        listeners: listeners.clone(),
+    };
+    let stop = Arc::new(data_plane::Stop::default());
+    let mut worker_ends = mail.worker_ends.into_iter();
+    let (prepared, files) = sockets.hand_over(|(index, listening)| {
+        let (snapshots, log) = worker_ends.next().expect("one for each worker was made above");
+        let start = WorkerStart {
+            id: WorkerId(u16::try_from(index).unwrap_or(u16::MAX)),
+            snapshot: Arc::clone(&snapshot),
+            snapshots,
+            listening,
+            stats: Arc::clone(&stats[index]),
+            log,
+            stop: Arc::clone(&stop),
+            seed: RandomState::new().hash_one(index),
+        };
+        Prepared { start, cpu: cpus.place(index, workers) }
+    });
+    let control = control_plane::spawn(control_plane::Start {
+        admin: config.admin.binds.iter().map(addr).collect(),
+        config,
+        snapshot: Arc::clone(&snapshot),
+        publishers: mail.publishers,
+        logs: mail.logs,
+        stats: stats.clone(),
+        node,
+        clock: runtime::clock,
+    })
+    .map_err(|error| complain(Exit::Failed, error, None))?;
+    let (workers, endings) = match Workers::start(prepared, &selection, stop) {
+        Ok(started) => started,
+        Err(error) => {
+            control.stop();
+            return Err(complain(
+                Exit::Failed,
+                error,
+                Some("see `ulimit -n` and `ulimit -l`, or set `io \"epoll\"`"),
+            ));
+        }
+    };
+    let node = Node { control, workers, endings, snapshot, stats, listeners, files };
+    announce(&node);
+    Ok(node)
+}
+
+/// Compiles; prints the warnings, or all problems.
+fn ready(loaded: config::Loaded, workers: usize) -> Result<Ready, Exit> {
+    match check::compile(loaded, workers) {
+        Ok(ready) => {
+            check::report(&ready.warnings);
+            Ok(ready)
+        }
+        Err(problems) => {
+            check::report(&problems.0);
+            Err(complain(Exit::Refused, "the configuration does not load", None))
+        }
+    }
+}
+
+/// The snapshot with as many connections as there are descriptors for.
+fn bounded(mut snapshot: Snapshot, workers: usize) -> Snapshot {
+    // A limit that cannot be read is no limit that we could keep.
+    let descriptors = runtime::host::descriptors_max().unwrap_or(u64::MAX);
+    let capacity = capacity::apply(&mut snapshot.limits, workers, descriptors);
+    if let Some(descriptors) = capacity.descriptors {
+        say(format_args!(
+            "at most {} client connections: 45 % of {descriptors} descriptors; raise `ulimit -n` for more",
+            capacity.connections_max
+        ));
+    }
+    snapshot
+}
+
+fn probe(config: &Config) -> Result<Selection, Exit> {
+    let choice = match config.io {
+        model::Io::Auto => IoChoice::Auto,
+        model::Io::IoUring => IoChoice::IoUring,
+        model::Io::Epoll => IoChoice::Epoll,
+    };
+    let selection = runtime::probe(choice)
+        .map_err(|error| complain(Exit::Failed, error, Some("set `io \"auto\"` to fall back to epoll")))?;
+    if let Some(reason) = &selection.reason {
+        say(format_args!("driver {}: {reason}", selection.kind));
+    }
+    Ok(selection)
+}
+
+/// One way in each direction for every worker.
+struct Mail {
+    publishers: Vec<Publisher<Snapshot>>,
+    logs: Vec<Consumer>,
+    worker_ends: Vec<(Subscriber<Snapshot>, Producer)>,
+}
+
+impl Mail {
+    fn new(workers: usize, snapshot: &Snapshot) -> Mail {
+        let mut mail = Mail { publishers: Vec::new(), logs: Vec::new(), worker_ends: Vec::new() };
+        for _ in 0..workers {
+            let (publisher, subscriber) = base::publish::channel();
+            // Without a log nobody writes into the ring.
+            let bytes = if snapshot.access_log { snapshot.limits.log_ring_bytes as usize } else { 0 };
+            let (producer, consumer) = base::spsc::channel(bytes);
+            mail.publishers.push(publisher);
+            mail.worker_ends.push((subscriber, producer));
+            if snapshot.access_log {
+                mail.logs.push(consumer);
+            }
+        }
+        mail
+    }
+}
+
+/// The lines that scripts wait for.
+fn announce(node: &Node) {
+    for (name, addr) in &node.listeners {
+        say(format_args!("listening on {addr} (listener \"{name}\")"));
+    }
+    for addr in node.control.admin_addrs() {
+        say(format_args!("admin on {addr}"));
+    }
+}
+
+fn addr(address: &Address) -> Addr {
+    match address {
+        Address::Ip(addr) => Addr::Ip(*addr),
+        Address::Unix(path) => Addr::Unix(path.clone()),
+    }
+}

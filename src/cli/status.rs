@@ -1,0 +1,217 @@
+//! `ringway status`: what a running Ringway says of itself.
+
+use crate::args::{AdminAddr, Status};
+use crate::ask::{AskError, ask};
+use crate::check;
+use crate::exit::{Exit, complain, print};
+use crate::table::{ago, micros, table};
+use config::Address;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where examples and documentation put the admin API.
+const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+
+pub(crate) fn status(args: &Status) -> Exit {
+    let admin = match place(args) {
+        Ok(admin) => admin,
+        Err(exit) => return exit,
+    };
+    let answers = ask(&admin, "/v1/status").and_then(|status| Ok((status, ask(&admin, "/v1/upstreams")?)));
+    match answers {
+        Ok((status, upstreams)) if args.json => {
+            print(&format!("{}\n", json!({ "status": status, "upstreams": upstreams["upstreams"] })))
+        }
+        Ok((status, upstreams)) => print(&for_people(&status, &upstreams)),
+        Err(error) => {
+            let next_step = match error {
+                AskError::Connect(_) => Some(
+                    "is it running, and is `admin { bind … }` in its configuration? name its address with --admin",
+                ),
+                _ => None,
+            };
+            complain(Exit::Failed, format_args!("admin API at {admin}: {error}"), next_step)
+        }
+    }
+}
+
+fn place(args: &Status) -> Result<AdminAddr, Exit> {
+    let Some(file) = &args.config else { return Ok(args.admin.clone().unwrap_or(AdminAddr::Ip(USUAL))) };
+    let loaded = check::load(file).map_err(|problems| {
+        check::report(&problems.0);
+        complain(Exit::Refused, format_args!("{} does not load", file.display()), None)
+    })?;
+    match loaded.config.admin.binds.first() {
+        Some(Address::Ip(addr)) if addr.port() == 0 => Err(complain(
+            Exit::Refused,
+            format_args!("{} leaves the port of the admin API to the kernel", file.display()),
+            Some("name the address that `ringway run` printed with --admin"),
+        )),
+        Some(Address::Ip(addr)) => Ok(AdminAddr::Ip(reachable(*addr))),
+        Some(Address::Unix(path)) => Ok(AdminAddr::Unix(path.clone())),
+        None => Err(complain(
+            Exit::Refused,
+            format_args!("{} does not switch the admin API on", file.display()),
+            Some("add `admin { bind \"127.0.0.1:9901\" }`"),
+        )),
+    }
+}
+
+/// Somebody who listens on all addresses is asked on loopback.
+fn reachable(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, v4.port()).into(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, v6.port()).into(),
+        other => other,
+    }
+}
+
+/// Fields that an older or newer node does not send are shown as `-`.
+fn for_people(status: &Value, upstreams: &Value) -> String {
+    let mut text = String::new();
+    let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let state = match (status["draining"].as_bool(), status["ready"].as_bool()) {
+        (Some(true), _) => "draining",
+        (_, Some(true)) => "ready",
+        _ => "not ready",
+    };
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(
+        text,
+        "ringway {}  pid {}  up {}  generation {}  {state}",
+        word(&status["version"]),
+        number(&status["pid"]),
+        status["uptime_seconds"].as_u64().map_or_else(|| "-".to_owned(), ago),
+        number(&status["generation"]),
+    );
+    for reason in items(&status["reasons"]) {
+        let _ = writeln!(text, "  because {}", word(reason));
+    }
+    let driver = &status["driver"];
+    let reason = driver["reason"].as_str().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let _ = writeln!(text, "driver {}{reason}", word(&driver["name"]));
+    let connections = &status["connections"];
+    let _ = writeln!(
+        text,
+        "connections {} of at most {}, {} accepted, {} refused; requests {}",
+        number(&connections["active"]),
+        number(&connections["max"]),
+        number(&connections["accepted"]),
+        number(&connections["refused"]),
+        number(&status["requests"]),
+    );
+    if let Some(log) = status.get("access_log").filter(|log| !log.is_null()) {
+        let trouble = if log["failing"] == json!(true) { ", cannot write now" } else { "" };
+        let _ = writeln!(
+            text,
+            "access log {} lines, {} dropped{trouble}",
+            number(&log["lines"]),
+            number(&log["dropped"])
+        );
+    }
+    let rows: Vec<Vec<String>> =
+        items(&status["listeners"]).map(|one| vec![word(&one["name"]), word(&one["address"])]).collect();
+    let _ = write!(text, "\n{}", table(&["listener", "address"], &rows));
+    let columns =
+        ["id", "connections", "requests", "retries", "pool_idle", "live_ops", "leases", "sockets", "tasks"];
+    let rows: Vec<Vec<String>> = items(&status["workers"])
+        .map(|one| columns.iter().map(|&column| number(&one[column])).collect())
+        .collect();
+    let mut heading = columns;
+    heading[0] = "worker";
+    let _ = write!(text, "\n{}", table(&heading, &rows));
+    let _ = write!(text, "\n{}", endpoints(upstreams, &number, &word));
+    text
+}
+
+fn endpoints(
+    upstreams: &Value,
+    number: &dyn Fn(&Value) -> String,
+    word: &dyn Fn(&Value) -> String,
+) -> String {
+    let mut rows = Vec::new();
+    for upstream in items(&upstreams["upstreams"]) {
+        for one in items(&upstream["endpoints"]) {
+            rows.push(vec![
+                word(&upstream["name"]),
+                word(&one["address"]),
+                word(&one["state"]),
+                number(&one["weight"]),
+                number(&one["tier"]),
+                number(&one["in_flight"]),
+                one["latency_us"].as_u64().map_or_else(|| "-".to_owned(), micros),
+                number(&one["requests"]),
+                number(&one["failures"]),
+                one["reason"].as_str().unwrap_or("").to_owned(),
+            ]);
+        }
+    }
+    let heading = [
+        "upstream",
+        "endpoint",
+        "state",
+        "weight",
+        "tier",
+        "in flight",
+        "latency",
+        "requests",
+        "failures",
+        "reason",
+    ];
+    table(&heading, &rows)
+}
+
+fn items(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::Scratch;
+
+    #[test]
+    fn people_see_who_is_down_and_why() {
+        let status = json!({
+            "version": "0.1.0", "pid": 7, "uptime_seconds": 61, "generation": 1, "ready": true, "draining": false,
+            "driver": { "name": "epoll", "reason": "io_uring is disabled" },
+            "connections": { "active": 3, "max": 450, "accepted": 9, "refused": 0 }, "requests": 12,
+            "listeners": [{ "name": "web", "address": "127.0.0.1:8080" }],
+            "workers": [{ "id": 0, "connections": 3, "requests": 12 }],
+        });
+        let upstreams = json!({ "upstreams": [{ "name": "api", "endpoints": [
+            { "address": "127.0.0.1:9001", "state": "down", "reason": "connection refused", "latency_us": 1290 },
+        ]}]});
+        let text = for_people(&status, &upstreams);
+        for part in [
+            "ringway 0.1.0  pid 7  up 1m 1s  generation 1  ready",
+            "driver epoll: io_uring is disabled",
+            "connections 3 of at most 450, 9 accepted, 0 refused; requests 12",
+            "web       127.0.0.1:8080",
+            "connection refused",
+            "1.2ms",
+        ] {
+            assert!(text.contains(part), "{part:?} is missing:\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_admin_address_comes_from_the_file_when_asked() {
+        let scratch = Scratch::new();
+        let file = |admin: &str| {
+            let text = format!(
+                "{admin}\nlistener \"web\" {{ bind \"127.0.0.1:0\" }}\nsite \"*\" {{ route \"/\" {{ respond 200 }} }}\n"
+            );
+            let config = Some(scratch.write("a.kdl", &text));
+            place(&Status { admin: None, config, json: false })
+        };
+        let loopback = AdminAddr::Ip(([127, 0, 0, 1], 9901).into());
+        assert_eq!(file("admin { bind \"0.0.0.0:9901\" }"), Ok(loopback));
+        assert_eq!(file("admin { bind \"unix:/run/a.sock\" }"), Ok(AdminAddr::Unix("/run/a.sock".into())));
+        assert_eq!(file("admin { bind \"127.0.0.1:0\" }"), Err(Exit::Refused));
+        assert_eq!(file(""), Err(Exit::Refused));
+        assert_eq!(file("nonsense"), Err(Exit::Refused));
+    }
+}
