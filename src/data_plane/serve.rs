@@ -187,6 +187,7 @@ async fn attempt(
     let lease = match upstream::lease::obtain(conn, x, upstream, endpoint, fresh_only).await {
         Ok(lease) => lease,
         Err(cause) => {
+            x.phases.mark(Phase::Connect, worker.rt.now());
             endpoint.cell.observe(worker.rt.now(), worker.rt.now().since(began), Outcome::ConnectFailed);
             return Err(cause.into());
         }
@@ -196,6 +197,7 @@ async fn attempt(
 
     let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease).await;
     let now = worker.rt.now();
+    x.phases.mark(Phase::Wait, now);
     match &answered {
         Ok(()) => {
             let outcome =
@@ -211,7 +213,6 @@ async fn attempt(
         Err(_) => {}
     }
     answered?;
-    x.phases.mark(Phase::Wait, now);
     if route.retry.on.statuses.contains(&x.response.status)
         && let Decision::Retry { pause } =
             decide(conn, x, route, upstream, Failure::Status(x.response.status))
@@ -237,7 +238,7 @@ async fn exchange_heads(
     let deadline = x.deadline.min(per_try);
     if x.upload.done {
         x.phases.mark(Phase::Send, conn.worker.rt.now());
-        upstream::h1::read_final_head(conn, x, upstream, lease, deadline).await
+        upstream::h1::read_final_head(conn, x, route, upstream, lease, deadline).await
     } else {
         // Requests with a body are rarer and take longer: their larger state is allocated only for them.
         Box::pin(upstream::h1::send_body_and_read_head(conn, x, route, upstream, lease, deadline)).await

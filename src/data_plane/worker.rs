@@ -105,6 +105,7 @@ impl Worker {
     ) -> Rc<Worker> {
         let snapshots = Rc::new(RefCell::new(snapshots));
         let limits = snapshot.limits;
+        stats.generation.set(snapshot.generation);
         let generation = Generation { snapshot: Some(snapshot), home: Rc::clone(&snapshots) };
         let mut rng = Rng::new(seed ^ (u64::from(id.0) << 48));
         Rc::new(Worker {
@@ -136,6 +137,7 @@ impl Worker {
     fn take_newest_generation(&self) {
         let newest = self.snapshots.borrow_mut().take();
         if let Some(snapshot) = newest {
+            self.stats.generation.set(snapshot.generation);
             let generation = Generation { snapshot: Some(snapshot), home: Rc::clone(&self.snapshots) };
             // The old one is dropped after the borrow has ended: its drop borrows `snapshots`.
             let old = self.generation.replace(Rc::new(generation));

@@ -177,6 +177,8 @@ pub struct RouteTimeouts {
     pub total: Option<Duration>,
     /// One attempt up to the response head; `None`: only the upstream's own timeouts count.
     pub per_try: Option<Duration>,
+    /// As [`UpstreamTimeouts::response_head`], which counts when this is `None`.
+    pub response_head: Option<Duration>,
 }
 
 /// A balanced group of endpoints.

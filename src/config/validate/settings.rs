@@ -149,14 +149,9 @@ impl Check<'_> {
         self.error(code, origin, &at, what, None);
     }
 
-    /// Reports parts of a route that its action does not use, and those that this version does not enforce.
+    /// Reports parts of a route that its action does not use.
     fn effects(&mut self, route: &Route) {
         let forwards = matches!(route.action, Action::Upstream(_) | Action::Split(_));
-        if forwards && route.timeouts.response_header.is_some() {
-            let what = "\"response-header\" of a route is read, but not enforced by this version".to_owned();
-            let hint = Some("set it on the upstream, or use per-try".to_owned());
-            self.warning(Code::NotEnforced, &route.origin, "/timeouts/response-header", what, hint);
-        }
         if !forwards {
             let action = if matches!(route.action, Action::Respond(_)) { "respond" } else { "redirect" };
             for (member, is_set) in [

@@ -118,4 +118,4 @@ fn origin(written: &config::model::Origin) -> traffic::Origin {
 }
 
 /// What "off" means for a time limit that is always armed: a year, far below where sums overflow.
-const FOREVER: Duration = Duration::from_secs(366 * 86_400);
+pub(super) const FOREVER: Duration = Duration::from_secs(366 * 86_400);

@@ -1,5 +1,6 @@
 //! Routes: their actions, the filters around them, their limits and their names.
 
+use super::FOREVER;
 use super::listener::bytes_or_unlimited;
 use super::{Compiler, Problem, origin};
 use base::ids::{RouteId, UpstreamId};
@@ -32,13 +33,16 @@ impl<'c> Compiler<'c> {
                 continue;
             };
             let Place { site, route } = place;
-            self.warn_of_timeouts(place);
             routes.push(Route {
                 id: RouteId(u32::try_from(routes.len()).unwrap_or(u32::MAX)),
                 origin: origin(&route.origin),
                 action,
                 chain,
-                timeouts: RouteTimeouts { total: route.total(site), per_try: route.per_try(site) },
+                timeouts: RouteTimeouts {
+                    total: route.total(site),
+                    per_try: route.per_try(site),
+                    response_head: route.timeouts.response_header.map(|bound| bound.at().unwrap_or(FOREVER)),
+                },
                 retry: retry_rules(&route.retry()),
                 body_bytes_max: self.body_bytes_max(place),
                 stats: self.carried.stats(&name).unwrap_or_else(|| Arc::new(RouteStats::new(self.workers))),
@@ -140,14 +144,6 @@ impl<'c> Compiler<'c> {
             self.problems.push(Problem::new(&place.route.origin, "too many filters on one route"));
         }
         chain
-    }
-
-    fn warn_of_timeouts(&mut self, place: Place<'_>) {
-        if place.route.timeouts.response_header.is_some() {
-            let what = "timeout `response-header` of a route is not enforced by this version";
-            let hint = "set it on the upstream, or use `per-try`";
-            self.warnings.push(Problem::new(&place.route.origin, what).hint(hint));
-        }
     }
 }
 

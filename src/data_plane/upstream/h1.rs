@@ -12,6 +12,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 use traffic::snapshot::{Endpoint, Route, Upstream};
 use traffic::{Cause, Phase};
 use wire::h1::{Progress, ResponseReader, encode};
@@ -41,28 +42,33 @@ async fn next_arrival(conn: &Connection, lease: &Lease, watch: &mut ClientWatch)
 
 /// Reads the final response head into `x`; informational responses before it are passed on or dropped.
 ///
-/// `deadline` is the attempt's own; the upstream's response-head timeout counts from now.
+/// `deadline` is the attempt's own; the response-head timeout counts from now.
 pub(crate) async fn read_final_head(
     conn: &Connection,
     x: &mut Exchange,
+    route: &Route,
     upstream: &Upstream,
     lease: &Lease,
     deadline: Instant,
 ) -> Result<(), Fault> {
     let heads = FinalHead::new(x, upstream);
-    await_final_head(conn, x, upstream, lease, deadline, heads).await
+    let deadline = deadline.min(conn.worker.rt.now() + response_head_timeout(route, upstream));
+    await_final_head(conn, x, lease, deadline, heads).await
+}
+
+fn response_head_timeout(route: &Route, upstream: &Upstream) -> Duration {
+    route.timeouts.response_head.unwrap_or(upstream.timeouts.response_head)
 }
 
 async fn await_final_head(
     conn: &Connection,
     x: &mut Exchange,
-    upstream: &Upstream,
     lease: &Lease,
     deadline: Instant,
     mut heads: FinalHead,
 ) -> Result<(), Fault> {
     let mut watch = ClientWatch::default();
-    conn.upstream_timer.set(deadline.min(conn.worker.rt.now() + upstream.timeouts.response_head));
+    conn.upstream_timer.set(deadline);
     loop {
         let received = match race(next_arrival(conn, lease, &mut watch), &conn.upstream_timer).await {
             None => return Err(timeout_cause(conn, x).into()),
@@ -228,7 +234,8 @@ pub(crate) async fn send_body_and_read_head(
     if early {
         return Ok(());
     }
-    await_final_head(conn, x, upstream, lease, deadline, heads).await
+    let deadline = deadline.min(conn.worker.rt.now() + response_head_timeout(route, upstream));
+    await_final_head(conn, x, lease, deadline, heads).await
 }
 
 /// Waits until the endpoint has taken what was queued for it, bounded by the upstream's idle timeout.
