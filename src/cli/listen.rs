@@ -33,6 +33,9 @@ impl BindError {
     /// What to do about it, when that is known.
     pub(crate) fn next_step(&self) -> Option<&'static str> {
         match self.error.kind() {
+            _ if self.error.raw_os_error() == Some(EMFILE) => {
+                Some("raise the limit of descriptors, `ulimit -n`")
+            }
             io::ErrorKind::AddrInUse => {
                 Some("stop the process that listens there (`ss -ltnp`), or take another port")
             }
@@ -47,6 +50,9 @@ impl BindError {
         }
     }
 }
+
+/// Too many open files; std has no kind for it.
+const EMFILE: i32 = 24;
 
 /// Everything that was bound.
 pub(crate) struct Sockets {
@@ -130,4 +136,60 @@ impl Sockets {
 /// socket without it finds out whether somebody is there.
 fn refuse_if_taken(addr: &Addr) -> io::Result<()> {
     bind(addr, BindOptions { reuse_port: false, ..BindOptions::default() }).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{Ipv4Addr, TcpListener};
+
+    fn snapshot(listen: &[&str]) -> Snapshot {
+        let listen: Vec<_> = listen.iter().map(|text| text.parse().expect("an address")).collect();
+        let config = config::from_args(&listen, &["127.0.0.1:1".parse().expect("an address")]);
+        control_plane::compile(&config, 2, None).expect("it is complete").snapshot
+    }
+
+    #[test]
+    fn every_worker_listens_on_the_port_that_the_first_one_got() {
+        let sockets = Sockets::bind(&snapshot(&["127.0.0.1:0"]), 3).unwrap_or_else(|error| panic!("{error}"));
+        let port = |addr: &Addr| addr.ip().map(|ip| ip.port());
+        let real = port(&sockets.addrs[0].1);
+        assert!(real.is_some_and(|port| port != 0));
+        assert_eq!(sockets.of_worker.len(), 3);
+        assert!(sockets.of_worker.iter().all(|one| one.len() == 1 && port(one[0].socket.addr()) == real));
+    }
+
+    #[test]
+    fn a_port_that_another_process_shares_willingly_is_still_taken() {
+        let other =
+            bind(&Addr::Ip((Ipv4Addr::LOCALHOST, 0).into()), BindOptions::default()).expect("a free port");
+        let Err(error) = Sockets::bind(&snapshot(&[&other.addr().to_string()]), 2) else {
+            panic!("it joined the other's port")
+        };
+        assert!(error.to_string().contains("listener \"listen\" cannot listen on"), "{error}");
+        assert!(error.next_step().is_some_and(|step| step.contains("another port")));
+    }
+
+    #[test]
+    fn a_unix_socket_is_removed_in_the_end_unless_it_is_another_process_s() {
+        let scratch = crate::scratch::Scratch::new();
+        let file = scratch.path().join("web.sock");
+        let name = format!("unix:{}", file.display());
+        let sockets = Sockets::bind(&snapshot(&[&name]), 2).unwrap_or_else(|error| panic!("{error}"));
+        assert!(file.exists() && sockets.of_worker.iter().all(|one| one.len() == 1));
+        assert!(Sockets::bind(&snapshot(&[&name]), 2).is_err(), "the first one answers there");
+        assert!(file.exists(), "the second one must not take it away");
+        drop(sockets);
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn what_was_bound_before_a_failure_is_given_back() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let scratch = crate::scratch::Scratch::new();
+        let file = scratch.path().join("web.sock");
+        let addrs = [format!("unix:{}", file.display()), taken.local_addr().expect("bound").to_string()];
+        assert!(Sockets::bind(&snapshot(&addrs.each_ref().map(String::as_str)), 2).is_err());
+        assert!(!file.exists());
+    }
 }

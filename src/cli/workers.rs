@@ -132,6 +132,12 @@ fn run(prepared: Prepared, selection: &Selection, ready: mpsc::SyncSender<io::Re
         rt.shutdown();
         result
     };
+    ending_of(work)
+}
+
+/// A panic ends here: the other workers go on until their connections are served.
+fn ending_of(work: impl FnOnce() -> io::Result<()>) -> Ending {
+    // Nothing that the closure could have left half-changed is used afterwards.
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => Ending::Stopped,
         Ok(Err(error)) => Ending::Failed(error.to_string()),
@@ -145,5 +151,20 @@ fn options(worker: WorkerId, limits: &Limits) -> Options {
         relay_buffers_bytes_max: limits.relay_buffers_bytes_max,
         turn_budget: limits.turn_budget,
         ..Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_ending_like_others() {
+        assert_eq!(ending_of(|| Ok(())), Ending::Stopped);
+        assert_eq!(
+            ending_of(|| Err(io::Error::other("out of rings"))),
+            Ending::Failed("out of rings".into())
+        );
+        assert_eq!(ending_of(|| panic!("on purpose")), Ending::Panicked);
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Live {
     /// Lines of the block that was drawn last.
     drawn: usize,
     before: Count,
+    /// Of every endpoint of every upstream.
+    states: Vec<&'static str>,
 }
 
 /// Sums at one moment.
@@ -51,7 +53,13 @@ struct Share {
 
 impl Live {
     pub(super) fn new(node: &Node) -> Live {
-        Live { in_place: stdout().is_terminal(), seconds: 0, drawn: 0, before: Count::of(&node.snapshot) }
+        Live {
+            in_place: stdout().is_terminal(),
+            seconds: 0,
+            drawn: 0,
+            before: Count::of(&node.snapshot),
+            states: Vec::new(),
+        }
     }
 
     /// The text that shows the second that has just passed.
@@ -65,6 +73,13 @@ impl Live {
         }
         let block =
             second.block(self.seconds, node.stats.iter().map(|worker| worker.connections_active.get()).sum());
+        let now = runtime::clock();
+        let states = endpoints(&node.snapshot).flatten().map(|cell| cell.state_name(now)).collect();
+        if states != self.states {
+            // The checks have just said so below the last block; drawing over it would take their words away.
+            self.states = states;
+            self.drawn = 0;
+        }
         // Up to the first line of the last block, and clear from there to the end of the screen.
         let up = if self.drawn == 0 { String::new() } else { format!("\x1b[{}F\x1b[J", self.drawn) };
         self.drawn = block.lines().count();
