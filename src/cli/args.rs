@@ -100,11 +100,13 @@ pub(crate) struct Check {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Config {
     /// Print the configuration as JSON, the form for machines
+    #[command(after_help = help::TO_JSON, after_long_help = help::TO_JSON)]
     ToJson {
         #[arg(value_name = "CONFIG")]
         config: PathBuf,
     },
     /// Print what the file says as JSON; with --effective every value that counts, and where it comes from
+    #[command(after_help = help::SHOW, after_long_help = help::SHOW)]
     Show {
         #[arg(value_name = "CONFIG")]
         config: PathBuf,
@@ -116,8 +118,10 @@ pub(crate) enum Config {
         json: bool,
     },
     /// Print the JSON Schema of the JSON form
+    #[command(after_help = help::SCHEMA, after_long_help = help::SCHEMA)]
     Schema,
     /// Print a KDL file in its usual layout
+    #[command(after_help = help::FMT, after_long_help = help::FMT)]
     Fmt {
         #[arg(value_name = "CONFIG")]
         config: PathBuf,
@@ -251,6 +255,11 @@ mod tests {
             let long = sub.render_long_help().to_string();
             assert!(long.contains("Examples:"), "{name} has no examples:\n{long}");
             assert!(long.contains(&format!("ringway {name}")), "{name} does not show itself:\n{long}");
+        }
+        let config = command.find_subcommand_mut("config").expect("declared above");
+        for form in config.get_subcommands_mut() {
+            let long = form.render_long_help().to_string();
+            assert!(long.contains(&format!("ringway config {}", form.get_name())), "no example:\n{long}");
         }
         for later in ["explain", "reload", "drain", "top", "plan"] {
             assert!(!top.contains(&format!("\n  {later} ")), "{later} is listed:\n{top}");

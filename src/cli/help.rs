@@ -66,6 +66,29 @@ Examples:
 
 Values that came from (env) or (file) are shown as these references, never as the secret itself.";
 
+pub(crate) const TO_JSON: &str = "\
+Examples:
+  ringway config to-json ringway.kdl > ringway.json
+  ringway config to-json ringway.kdl | jq '.upstreams[].name'
+
+The JSON holds every default and loads as the same configuration.";
+
+pub(crate) const SHOW: &str = "\
+Examples:
+  ringway config show --effective ringway.kdl
+  ringway config show --effective ringway.kdl | grep timeouts
+  ringway config show --effective --json ringway.kdl";
+
+pub(crate) const SCHEMA: &str = "\
+Examples:
+  ringway config schema > ringway.schema.json";
+
+pub(crate) const FMT: &str = "\
+Examples:
+  ringway config fmt ringway.kdl            prints it
+  ringway config fmt --write ringway.kdl    changes it, at once or not at all
+  ringway config fmt --check ringway.kdl    for a pipeline";
+
 pub(crate) const STATUS_SHORT: &str = "`ringway status --help` shows examples.";
 pub(crate) const STATUS: &str = "\
 Asks the admin API, which the configuration switches on with `admin { bind \"127.0.0.1:9901\" }`.

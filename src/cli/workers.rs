@@ -71,6 +71,9 @@ impl Workers {
                 Err(error) => trouble = Some(error),
             }
         }
+        if trouble.is_none() && workers.remotes.len() < workers.threads.len() {
+            trouble = Some(io::Error::other("a worker stopped on an internal error, printed above"));
+        }
         match trouble {
             None => Ok((workers, endings)),
             Some(error) => {
@@ -122,27 +125,27 @@ fn run(prepared: Prepared, selection: &Selection, ready: mpsc::SyncSender<io::Re
             Err(error) => {
                 let told = io::Error::new(error.kind(), format!("worker {} has no driver: {error}", id.0));
                 let _ = ready.send(Err(told));
-                return Ok(());
+                return Ending::Stopped;
             }
         };
         let _ = ready.send(Ok(rt.remote()));
         // `Workers::start` waits for the last sender to go; a panic drops it as well.
         drop(ready);
-        let result = data_plane::run(&rt, start);
+        let ending = caught(|| match data_plane::run(&rt, start) {
+            Ok(()) => Ending::Stopped,
+            Err(error) => Ending::Failed(error.to_string()),
+        });
+        // After a panic as well: listening sockets that nobody serves would swallow their share of new connections.
         rt.shutdown();
-        result
+        ending
     };
-    ending_of(work)
+    caught(work)
 }
 
 /// A panic ends here: the other workers go on until their connections are served.
-fn ending_of(work: impl FnOnce() -> io::Result<()>) -> Ending {
-    // Nothing that the closure could have left half-changed is used afterwards.
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => Ending::Stopped,
-        Ok(Err(error)) => Ending::Failed(error.to_string()),
-        Err(_) => Ending::Panicked,
-    }
+fn caught(work: impl FnOnce() -> Ending) -> Ending {
+    // What the closure could have left half-changed is only closed afterwards, not used.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Ending::Panicked)
 }
 
 fn options(worker: WorkerId, limits: &Limits) -> Options {
@@ -160,11 +163,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_ending_like_others() {
-        assert_eq!(ending_of(|| Ok(())), Ending::Stopped);
-        assert_eq!(
-            ending_of(|| Err(io::Error::other("out of rings"))),
-            Ending::Failed("out of rings".into())
-        );
-        assert_eq!(ending_of(|| panic!("on purpose")), Ending::Panicked);
+        assert_eq!(caught(|| Ending::Stopped), Ending::Stopped);
+        assert_eq!(caught(|| panic!("on purpose")), Ending::Panicked);
     }
 }
