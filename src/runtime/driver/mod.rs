@@ -1,7 +1,7 @@
 //! The seam between the worker and the kernel: what a driver does, and what it promises.
 //!
-//! There is one driver per worker, chosen when the worker starts: [`Ring`](ring::Ring) (io_uring),
-//! [`Epoll`](epoll::Epoll), or [`Sim`](sim::Sim) for tests. The choice is an enum and a branch at each call. Everything above (`socket`, `core`, the
+//! There is one driver per worker, chosen when the worker starts: [`Ring`] (io_uring), [`Epoll`], or [`Sim`] for
+//! tests. The choice is an enum and a branch at each call. Everything above (`socket`, `core`, the
 //! public types) is the same for all of them, and is written for completions; a driver over readiness performs the
 //! operation itself once the descriptor is ready.
 //!
