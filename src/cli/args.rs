@@ -18,7 +18,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve traffic from a configuration file, or from addresses given here
-    #[command(after_help = help::RUN_SHORT, after_long_help = help::RUN)]
+    #[command(after_help = help::RUN_SHORT, after_long_help = help::RUN, override_usage = help::RUN_USAGE)]
     Run(Run),
     /// Try it: three upstreams, a configuration and live figures, all in this process
     #[command(after_help = help::DEMO_SHORT, after_long_help = help::DEMO)]

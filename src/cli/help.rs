@@ -11,6 +11,9 @@ configuration is wrong; 101 a worker stopped on an internal error.
 
 `ringway COMMAND --help` explains a command with examples.";
 
+pub(crate) const RUN_USAGE: &str = "\
+ringway run CONFIG
+       ringway run --listen ADDR --upstream ADDR [--upstream ADDR …] [--admin ADDR]";
 pub(crate) const RUN_SHORT: &str =
     "`ringway run --help` shows examples, signals and what is printed at the start.";
 pub(crate) const RUN: &str = "\
