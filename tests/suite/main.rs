@@ -1,7 +1,8 @@
 //! The end-to-end suite: the real binary, real sockets on loopback, one file per subject.
 //!
 //! Every test runs twice, on io_uring and on epoll (`both!`), brings its own configuration, upstream and client,
-//! and ends by asking Ringway whether everything it held for the test has been given back.
+//! and ends by asking Ringway whether everything it held for the test has been given back. Names that begin with
+//! a number (`r24_...`) refer to the table in `docs/requirements.md`.
 
 mod command_line;
 
@@ -9,4 +10,12 @@ mod command_line;
 #[allow(dead_code, reason = "a toolbox: not every tool is in use all the time")]
 mod harness;
 
+mod faults;
+mod forwarding;
 mod harness_itself;
+mod heads;
+mod isolation;
+mod limits;
+mod operations;
+mod proxying;
+mod smuggling;

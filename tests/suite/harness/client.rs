@@ -104,6 +104,12 @@ impl Client {
         self
     }
 
+    /// A second hold on the same connection, to send from another thread while this one reads.
+    #[track_caller]
+    pub(crate) fn second(&self) -> Client {
+        Client { stream: self.stream.try_clone().expect("a descriptor is free"), pending: Vec::new() }
+    }
+
     /// Ends the sending direction.
     pub(crate) fn finish_sending(&mut self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);

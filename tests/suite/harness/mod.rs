@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use client::{Broken, Client, Ending};
 pub(crate) use nginx::Nginx;
-pub(crate) use origin::{Origin, Reply};
+pub(crate) use origin::{Origin, Received, Reply};
+pub(crate) use ringway::{Ringway, Setup};
 
 /// Longest that any single step of a test may take; generous, because the machine is shared.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);

@@ -189,6 +189,11 @@ impl Origin {
         self.shared.log().raw.len()
     }
 
+    /// Connections that are open now.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.shared.log().open.iter().flatten().count()
+    }
+
     /// What was not HTTP/1.1 to the strict reader.
     pub(crate) fn refused(&self) -> Vec<String> {
         self.shared.log().refused.clone()

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::process::Process;
 use super::{Folder, Io, PATIENCE, pause, wait_until};
 
 /// Gauges of `/v1/status` that have to be back where they were once all connections are gone.
-const GAUGES: [&str; 3] = ["live_ops", "leases_out", "sockets"];
+const GAUGES: [&str; 3] = ["live_ops", "leases", "sockets"];
 
 /// A running Ringway.
 pub(crate) struct Ringway {
@@ -20,6 +20,56 @@ pub(crate) struct Ringway {
     /// Gauges and descriptors before the first connection.
     baseline: Held,
     folder: Folder,
+}
+
+/// The usual configuration, with what a test adds to it: one listener `web`, one upstream `origin` with the
+/// given endpoints, one site that forwards everything.
+#[derive(Default)]
+pub(crate) struct Setup<'a> {
+    pub(crate) endpoints: Vec<SocketAddr>,
+    /// Further nodes at the top of the file.
+    pub(crate) top: &'a str,
+    /// Further nodes in `listener`, `upstream`, and in the route `/`.
+    pub(crate) listener: &'a str,
+    pub(crate) upstream: &'a str,
+    pub(crate) route: &'a str,
+    /// Further routes of the site.
+    pub(crate) routes: &'a str,
+}
+
+impl<'a> Setup<'a> {
+    /// Forwards everything to one endpoint.
+    pub(crate) fn to(endpoint: SocketAddr) -> Setup<'a> {
+        Setup { endpoints: vec![endpoint], ..Setup::default() }
+    }
+
+    /// Starts Ringway with it.
+    #[track_caller]
+    pub(crate) fn start(&self, io: Io) -> Ringway {
+        Ringway::start(&self.text(), io)
+    }
+
+    /// The configuration as text.
+    pub(crate) fn text(&self) -> String {
+        let Setup { top, listener, upstream, route, routes, .. } = self;
+        let endpoints: String = self.endpoints.iter().map(|a| format!("endpoint \"{a}\"\n")).collect();
+        format!(
+            "{top}
+listener \"web\" {{ bind \"127.0.0.1:0\"
+{listener}
+}}
+upstream \"origin\" {{ {endpoints}
+{upstream}
+}}
+site \"*\" {{
+    route \"/\" upstream=\"origin\" {{
+{route}
+    }}
+{routes}
+}}
+"
+        )
+    }
 }
 
 /// What a process holds at one moment.
@@ -42,6 +92,25 @@ impl Ringway {
     /// The same through a command that ends by executing its arguments, such as `prlimit --nofile=256`.
     #[track_caller]
     pub(crate) fn start_through(wrapper: &[&str], configuration: &str, io: Io) -> Ringway {
+        let (mut process, folder) = Ringway::spawn_through(wrapper, configuration, io);
+        let admin = process.wait_for_line("the address of the admin listener", |line| {
+            line.split_once("admin on ").and_then(|(_, rest)| rest.trim().parse().ok())
+        });
+        wait_until_ready(&mut process, admin);
+        let mut ringway =
+            Ringway { process, admin, folder, baseline: Held { gauges: Vec::new(), descriptors: 0 } };
+        ringway.baseline = ringway.settled();
+        ringway
+    }
+
+    /// Starts the binary and waits for nothing: for configurations that it is to refuse.
+    #[track_caller]
+    pub(crate) fn spawn(configuration: &str, io: Io) -> (Process, Folder) {
+        Ringway::spawn_through(&[], configuration, io)
+    }
+
+    #[track_caller]
+    fn spawn_through(wrapper: &[&str], configuration: &str, io: Io) -> (Process, Folder) {
         let folder = Folder::new();
         let file = folder.path().join("ringway.kdl");
         let log = folder.path().join("access.log");
@@ -56,15 +125,7 @@ impl Ringway {
         let file = file.display().to_string();
         let mut command = wrapper.to_vec();
         command.extend([env!("CARGO_BIN_EXE_ringway"), "run", &file]);
-        let mut process = Process::start(command[0], &command[1..]);
-        let admin = process.wait_for_line("the address of the admin listener", |line| {
-            line.strip_prefix("admin on ")?.parse().ok()
-        });
-        wait_until_ready(&mut process, admin);
-        let mut ringway =
-            Ringway { process, admin, folder, baseline: Held { gauges: Vec::new(), descriptors: 0 } };
-        ringway.baseline = ringway.settled();
-        ringway
+        (Process::start(command[0], &command[1..]), folder)
     }
 
     /// Where the listener of that name listens, as the binary says on standard error.
@@ -89,7 +150,8 @@ impl Ringway {
         }
     }
 
-    fn try_admin(&self, path: &str) -> Option<Response> {
+    /// The same where it may have stopped already.
+    pub(crate) fn try_admin(&self, path: &str) -> Option<Response> {
         admin_get(self.admin, path)
     }
 
@@ -109,6 +171,19 @@ impl Ringway {
     /// Process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// User and system time used so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.process.cpu()
+    }
+
+    /// Resident memory now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/smaps_rollup", self.id());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     }
 
     /// Where the access log is written.
@@ -138,12 +213,26 @@ impl Ringway {
 
     /// Waits for the end after a signal that the test sent itself, and asserts that it is a clean one.
     #[track_caller]
-    pub(crate) fn expect_clean_exit(mut self) {
+    pub(crate) fn expect_clean_exit(self) {
+        let (clean, said) = self.expect_exit();
+        assert!(clean, "did not end well and said:\n{said}");
+    }
+
+    /// Waits for the end, good or bad: whether it was good, and what was said on standard error.
+    #[track_caller]
+    pub(crate) fn expect_exit(mut self) -> (bool, String) {
         let status = self.process.wait();
-        let clean = status.is_some_and(|status| status.success());
         let said = self.stderr();
-        assert!(clean, "ended with {status:?} and said:\n{said}");
+        assert!(status.is_some(), "does not end; it said:\n{said}");
         assert!(!said.contains("panicked at"), "a thread panicked:\n{said}");
+        (status.is_some_and(|status| status.success()), said)
+    }
+
+    /// [`Ringway::stop`] after everything that keeps connections open (clients, origins) has been dropped.
+    #[track_caller]
+    pub(crate) fn stop_after<T>(self, others: T) {
+        drop(others);
+        self.stop();
     }
 
     /// The end of every test: with all clients and origins gone, everything that was held for them has been
@@ -177,6 +266,12 @@ impl Ringway {
     /// What is held once two readings in a row agree: the harness' own requests leave a connection behind
     /// for a moment.
     fn settled(&self) -> Held {
+        // Ready means that the sockets are bound; a worker says that it listens when it has made its first turn.
+        wait_until("every worker listens", || {
+            let status = self.status();
+            let workers = status["workers"].as_array();
+            workers.is_some_and(|all| all.iter().all(|worker| worker["live_ops"].as_u64() > Some(0)))
+        });
         let mut last = self.held();
         for _ in 0..100 {
             pause();
