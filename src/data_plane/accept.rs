@@ -78,15 +78,27 @@ async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: Li
 /// Clients whose handshake the kernel has completed count as accepted: they are served before the socket closes. The
 /// end comes once no more of them turn up, and at the latest after [`BACKLOG_MAX`].
 async fn accept_backlog(worker: &Rc<Worker>, socket: &Listener, listener: ListenerId) {
-    let timer = worker.rt.timer();
     let end = worker.rt.now() + BACKLOG_MAX;
-    while worker.rt.now() < end && !has_no_room(worker) {
-        timer.set((worker.rt.now() + BACKLOG_QUIET).min(end));
-        match race(socket.accept(), &timer).await {
-            Some(Ok(stream)) => admit(worker, stream, listener),
-            Some(Err(_)) | None => return,
-        }
+    while worker.rt.now() < end && accept_within(worker, socket, listener, BACKLOG_QUIET).await {}
+    // What was accepted while the kernel was told to stop is handed out all the same.
+    socket.pause();
+    while accept_within(worker, socket, listener, BACKLOG_QUIET).await {}
+}
+
+/// Admits one more connection; false when none came within `patience`.
+async fn accept_within(
+    worker: &Rc<Worker>,
+    socket: &Listener,
+    listener: ListenerId,
+    patience: Duration,
+) -> bool {
+    let timer = worker.rt.timer();
+    timer.set(worker.rt.now() + patience);
+    match race(socket.accept(), &timer).await {
+        Some(Ok(stream)) => admit(worker, stream, listener),
+        Some(Err(_)) | None => return false,
     }
+    true
 }
 
 fn has_no_room(worker: &Worker) -> bool {

@@ -31,7 +31,7 @@ impl Stop {
 /// How long all open exchanges together may take to finish.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// How long a connection that is idle when the drain begins may still send a request. Closing it at once would cut the
+/// How long a connection that is idle when the drain begins, or that was accepted after that, may still send a request. Closing it at once would cut the
 /// request that is already on its way; a client under load sends one long before this has passed.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
@@ -54,9 +54,9 @@ impl Drain {
         self.bell.seat()
     }
 
-    /// When an idle connection is closed at the latest; `None` while running.
-    pub(crate) fn idle_until(&self) -> Option<Instant> {
-        self.since.get().map(|since| since + IDLE_GRACE)
+    /// When a connection that has been idle since `idle_since` is closed at the latest; `None` while running.
+    pub(crate) fn idle_until(&self, idle_since: Instant) -> Option<Instant> {
+        self.since.get().map(|since| since.max(idle_since) + IDLE_GRACE)
     }
 
     /// When the loop must look again although nothing happened.

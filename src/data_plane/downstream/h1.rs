@@ -118,7 +118,7 @@ impl Connection {
                 return Poll::Ready(received);
             }
             seat.take(cx.waker());
-            if let Some(at) = worker.drain.idle_until() {
+            if let Some(at) = worker.drain.idle_until(now) {
                 self.timer.set(at.min(until));
             }
             Poll::Pending
