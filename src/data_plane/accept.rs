@@ -80,9 +80,14 @@ async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: Li
 async fn accept_backlog(worker: &Rc<Worker>, socket: &Listener, listener: ListenerId) {
     let end = worker.rt.now() + BACKLOG_MAX;
     while worker.rt.now() < end && accept_within(worker, socket, listener, BACKLOG_QUIET).await {}
-    // What was accepted while the kernel was told to stop is handed out all the same.
-    socket.pause();
-    while accept_within(worker, socket, listener, BACKLOG_QUIET).await {}
+    // What is accepted while the kernel is told to stop is served all the same. Nothing is waited for any more: whoever
+    // connects from here on finds the door closed.
+    while let Some(stream) = socket.last().await {
+        match stream {
+            Ok(stream) => admit(worker, stream, listener),
+            Err(_) => worker.stats.connections_refused.add(1),
+        }
+    }
 }
 
 /// Admits one more connection; false when none came within `patience`.

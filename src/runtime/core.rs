@@ -290,6 +290,23 @@ impl Core {
         })
     }
 
+    /// What is still accepted after accepting was stopped for good; None once the driver has told
+    /// everything and nothing is left in the kernel's queue.
+    pub(crate) fn poll_last_accepted(&self, token: Token, cx: &mut Context<'_>) -> Poll<Option<RawFd>> {
+        self.with(token, |socket, driver| {
+            remember(&mut socket.reader, cx);
+            let listener = socket.fd;
+            let Role::Listener(accepts) = &mut socket.role else { return Poll::Ready(None) };
+            accepts.paused = true;
+            suspend(accepts, token, driver);
+            match accepts.queue.pop_front() {
+                Some(fd) => Poll::Ready(Some(fd)),
+                None if accepts.armed => Poll::Pending,
+                None => Poll::Ready(driver.accept_now(listener)),
+            }
+        })
+    }
+
     /// Stops or resumes accepting; what is already accepted stays in the queue.
     pub(crate) fn set_paused(&self, token: Token, paused: bool) {
         let waker = self.with(token, |socket, driver| {

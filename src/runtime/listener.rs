@@ -53,6 +53,13 @@ impl Listener {
             .map(|accepted| Stream::accepted(Rc::clone(&self.core), accepted?))
     }
 
+    /// Stops accepting for good and hands out what has been accepted until then, one connection per call; None when
+    /// there is no more. Dropping the listener instead would close those connections.
+    pub async fn last(&self) -> Option<io::Result<Stream>> {
+        let fd = poll_fn(|cx| self.core.poll_last_accepted(self.token, cx)).await?;
+        Some(Stream::accepted(Rc::clone(&self.core), fd))
+    }
+
     /// Leaves new connections in the kernel's queue; those accepted before are still handed out.
     pub fn pause(&self) {
         self.core.set_paused(self.token, true);

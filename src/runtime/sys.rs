@@ -37,6 +37,15 @@ pub(crate) fn clock() -> Instant {
     Instant::from_nanos(at.tv_sec.unsigned_abs() * 1_000_000_000 + at.tv_nsec.unsigned_abs())
 }
 
+/// Accepts a connection if one is waiting; leaves the listener in non-blocking mode.
+pub(crate) fn accept_now(listener: RawFd, nonblocking: bool) -> Option<RawFd> {
+    set_nonblocking(listener, true).ok()?;
+    let flags = libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    // SAFETY: null pointers tell the kernel that the peer's address is not wanted.
+    let fd = unsafe { libc::accept4(listener, std::ptr::null_mut(), std::ptr::null_mut(), flags) };
+    (fd >= 0).then_some(fd)
+}
+
 /// The wall clock in nanoseconds since 1970.
 pub(crate) fn wall_clock() -> u64 {
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -307,6 +307,16 @@ impl Driver {
         }
     }
 
+    /// A connection that waits in the kernel's queue of a listener that accepts no more; never waits for one.
+    pub(crate) fn accept_now(&mut self, fd: RawFd) -> Option<RawFd> {
+        match self {
+            Driver::Ring(_) => sys::accept_now(fd, false),
+            Driver::Epoll(_) => sys::accept_now(fd, true),
+            // A simulated listener has no queue but its driver's.
+            Driver::Sim(_) => None,
+        }
+    }
+
     /// Closes a descriptor that never became a socket of the worker.
     pub(crate) fn discard(&mut self, fd: RawFd) {
         match self {

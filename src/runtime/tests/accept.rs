@@ -73,6 +73,29 @@ fn a_paused_listener_leaves_connections_to_the_kernel_until_it_resumes() {
 }
 
 #[test]
+fn a_listener_that_ends_hands_out_every_connection_that_the_kernel_holds() {
+    const CLIENTS: usize = 20;
+    on_each_driver(|rt| async move {
+        let listener = listen(&rt);
+        let first = rt.connect(listener.addr(), ConnectOptions::default()).await.expect("connected");
+        drop(listener.accept().await.expect("accepted"));
+        drop(first);
+        listener.pause();
+        rt.yield_now().await;
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            clients.push(rt.connect(listener.addr(), ConnectOptions::default()).await.expect("connected"));
+        }
+        let mut served = 0;
+        while let Some(stream) = listener.last().await {
+            stream.expect("a stream").write(|out| out.push(b'x'));
+            served += 1;
+        }
+        assert_eq!(served, CLIENTS);
+    });
+}
+
+#[test]
 fn many_connections_are_accepted_each_once() {
     on_each_driver(|rt| async move {
         let listener = listen(&rt);
