@@ -87,6 +87,13 @@ impl Table {
         for verdict in self.verdicts() {
             let _ = writeln!(text, "\n{verdict}");
         }
+        let foreign = self.rows.iter().map(|row| row.median(|s| s.foreign)).fold(0.0, f64::max);
+        if foreign > FOREIGN_CORES_MAX {
+            let _ = writeln!(
+                text,
+                "\nOther work kept up to {foreign:.2} cores busy: repeat this on a quiet machine before relying on it."
+            );
+        }
         text
     }
 
@@ -162,6 +169,9 @@ pub(crate) fn idle_json(costs: &[IdleCost]) -> Value {
 }
 
 const IDLE_TARGET_BYTES: f64 = 2048.0;
+
+/// Above this the caches and the core that wrk shares are disturbed enough to move CPU time per request.
+const FOREIGN_CORES_MAX: f64 = 0.2;
 
 #[cfg(test)]
 mod tests {
