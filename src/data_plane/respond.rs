@@ -5,6 +5,7 @@ use crate::exchange::Exchange;
 use crate::relay;
 use crate::serve::{Fault, Next};
 use crate::upstream::forward::{PSEUDONYM, write_request_id};
+use base::Instant;
 use std::fmt::Write as _;
 use traffic::snapshot::{FieldLine, FixedResponse, Redirect, Route};
 use traffic::{Cause, filter};
@@ -29,6 +30,8 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
     if status == 0 || status == 499 {
         return Next::Abort(cause);
     }
+    // The answer that says so must not itself be cut off by the deadline that it reports; the client's pace bounds it.
+    x.deadline = Instant::NEVER;
     let decoding_failed = cause.stage() == traffic::Stage::Decode || breaks_body(cause);
     let keeps = !decoding_failed && keeps(conn, x);
     let (content_type, body) = problem(x, cause);

@@ -348,6 +348,16 @@ both! {
         ringway.stop_after((client, origin));
     }
 
+    fn r113_an_exchange_that_takes_too_long_in_all_is_504(io) {
+        let origin = Origin::start(|_| Reply::silence());
+        let route = "timeouts { total \"300ms\" }";
+        let ringway = Setup { route, ..Setup::to(origin.address()) }.start(io);
+        let mut client = ringway.client();
+        assert_eq!(client.get("/").status, 504);
+        assert_eq!(ringway.records(1)[0]["cause"], "total_timeout");
+        ringway.stop_after((client, origin));
+    }
+
     fn r113_a_body_that_stops_coming_breaks_the_answer_off(io) {
         let origin =
             Origin::start(|_| Reply::bytes("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nabc").then_echo());
