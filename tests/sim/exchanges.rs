@@ -1,0 +1,108 @@
+//! Requests and responses of every shape, through inconvenient networks and to upstreams good and bad (R105-R111, R117).
+
+use crate::client::{Ask, Demand, session};
+use crate::upstream::{self, Manner};
+use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, endpoint, faulty, simulate};
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Runs clients side by side, each with its requests, until all have ended.
+pub(crate) async fn clients(
+    world: &Rc<World>,
+    count: usize,
+    asks: usize,
+    demand: Demand,
+    any: impl Fn(&World, &str) -> Ask,
+) {
+    let left = Rc::new(Cell::new(count));
+    for client in 0..count {
+        let asks: Vec<Ask> = (0..asks).map(|n| any(world, &format!("c{client}-{n}"))).collect();
+        let (world, left) = (Rc::clone(world), Rc::clone(&left));
+        let rt = world.rt.clone();
+        rt.spawn(async move {
+            world.pause(Duration::from_micros(world.random(50_000))).await;
+            session(&world, client_host(client), &asks, demand).await;
+            left.set(left.get() - 1);
+        });
+    }
+    while left.get() > 0 {
+        world.pause(Duration::from_millis(100)).await;
+    }
+}
+
+#[test]
+fn every_request_is_answered_whole_and_in_order_through_any_network() {
+    each_seed(|seed| {
+        simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
+            for last in 1..=3 {
+                upstream::start(
+                    &world,
+                    endpoint(last),
+                    Manner::Honest { think_max: Duration::from_millis(30) },
+                );
+            }
+            world.settle().await;
+            clients(&world, 4, 6, Demand::Everything, Ask::any).await;
+        });
+    });
+}
+
+#[test]
+fn nothing_wrong_is_told_and_nothing_done_twice_whatever_upstreams_do() {
+    let mut whole = 0;
+    for seed in crate::world::seeds() {
+        let world = simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
+            for last in 1..=3 {
+                upstream::start(&world, endpoint(last), Manner::Hostile);
+            }
+            world.settle().await;
+            clients(&world, 4, 6, Demand::Truth, Ask::any).await;
+        });
+        whole += world.ledger.counted("whole");
+    }
+    assert!(whole > 0, "something must have come through");
+}
+
+#[test]
+fn killing_one_of_three_upstreams_fails_no_idempotent_request() {
+    each_seed(|seed| {
+        let mut options = faulty(seed);
+        // A response of which a part was sent cannot be saved; these fit into one segment and are not cut.
+        options.faults.cut_segments = 0;
+        options.faults.dribbling_links = 0;
+        options.faults.short_sends = 0;
+        options.faults.short_receives = 0;
+        options.faults.reset_discards = 0;
+        options.send_capacity = 64 << 10;
+        options.receive_capacity = 64 << 10;
+        simulate(options, THREE_ENDPOINTS, |world| async move {
+            for last in 1..=3 {
+                upstream::start(
+                    &world,
+                    endpoint(last),
+                    Manner::Terse { think_max: Duration::from_millis(30) },
+                );
+            }
+            world.settle().await;
+            let killer = Rc::clone(&world);
+            let rt = world.rt.clone();
+            rt.spawn(async move {
+                killer.pause(Duration::from_micros(killer.random(500_000))).await;
+                let victim = endpoint(1 + u8::try_from(killer.random(3)).unwrap_or(0));
+                killer.net.kill(victim.ip());
+                // It comes back, so that the end can be compared with the beginning.
+                killer.pause(Duration::from_secs(1)).await;
+                upstream::start(&killer, victim, Manner::Terse { think_max: Duration::from_millis(30) });
+            });
+            clients(&world, 6, 10, Demand::Truth, |_, id| Ask::get(id)).await;
+            let failed: u32 = ["status 502", "status 503", "status 504", "unanswered"]
+                .map(|what| world.ledger.counted(what))
+                .iter()
+                .sum();
+            if failed > 0 {
+                world.ledger.broken(format!("{failed} idempotent requests failed"));
+            }
+        });
+    });
+}
