@@ -47,8 +47,6 @@ impl Default for HttpLimits {
 pub struct Limits {
     /// Downstream connections of one worker; accepting pauses at the bound.
     pub connections_max: u32,
-    /// Requests on one downstream connection before it is closed. Default 10,000.
-    pub requests_per_connection_max: u32,
     /// Idle upstream connections per endpoint and worker. Default 256 per node, shared over the workers.
     pub idle_per_endpoint_max: u32,
     /// Request body kept for a retry. Default 64 KiB.
@@ -71,7 +69,6 @@ pub struct Limits {
 impl Limits {
     pub const DEFAULT: Limits = Limits {
         connections_max: 65_536,
-        requests_per_connection_max: 10_000,
         idle_per_endpoint_max: 256,
         replay_bytes_max: 64 << 10,
         drain_bytes_max: 64 << 10,

@@ -42,11 +42,11 @@ async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: Li
     let mut room_seat = worker.room.seat();
     let mut pause = PAUSE_MIN;
     loop {
-        if has_no_room(worker) {
+        if has_no_room(worker, listener) {
             // The kernel's backlog holds the clients that wait.
             socket.pause();
             worker.stats.accept_pauses.add(1);
-            room_or_drain(worker, &mut room_seat, &mut drain_seat).await;
+            room_or_drain(worker, listener, &mut room_seat, &mut drain_seat).await;
             socket.resume();
         }
         match accept_or_drain(worker, socket, &mut drain_seat).await {
@@ -106,8 +106,22 @@ async fn accept_within(
     true
 }
 
-fn has_no_room(worker: &Worker) -> bool {
-    worker.connections.get() >= worker.generation().limits.connections_max
+/// Whether the worker, or this listener on it, has as many connections as it may.
+fn has_no_room(worker: &Worker, listener: ListenerId) -> bool {
+    let generation = worker.generation();
+    let open = worker.by_listener.borrow().get(listener.index()).copied().unwrap_or(0);
+    worker.connections.get() >= generation.limits.connections_max
+        || open >= generation.listeners[listener.index()].connections_max
+}
+
+/// Adds to or takes from the number of connections of the worker and of the listener.
+fn count(worker: &Worker, listener: ListenerId, change: impl Fn(u32) -> u32) {
+    worker.connections.set(change(worker.connections.get()));
+    let mut by_listener = worker.by_listener.borrow_mut();
+    if by_listener.len() <= listener.index() {
+        by_listener.resize(listener.index() + 1, 0);
+    }
+    by_listener[listener.index()] = change(by_listener[listener.index()]);
 }
 
 /// Descriptors or kernel memory are used up: trying again at once would only spin.
@@ -132,11 +146,15 @@ async fn accept_or_drain(worker: &Worker, socket: &Listener, seat: &mut Seat) ->
     .await
 }
 
-async fn room_or_drain(worker: &Worker, room: &mut Seat, drain: &mut Seat) {
+async fn room_or_drain(worker: &Worker, listener: ListenerId, room: &mut Seat, drain: &mut Seat) {
     poll_fn(|cx| {
         room.take(cx.waker());
         drain.take(cx.waker());
-        if worker.drain.is_draining() || !has_no_room(worker) { Poll::Ready(()) } else { Poll::Pending }
+        if worker.drain.is_draining() || !has_no_room(worker, listener) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }
@@ -144,17 +162,17 @@ async fn room_or_drain(worker: &Worker, room: &mut Seat, drain: &mut Seat) {
 /// Counts the connection in and starts its task.
 fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     worker.stats.connections_accepted.add(1);
-    worker.connections.set(worker.connections.get() + 1);
+    count(worker, listener, |open| open + 1);
     let owner = Rc::clone(worker);
     worker.rt.spawn(async move {
         let cause = downstream::h1::serve(&owner, stream, listener).await;
-        close(&owner, cause);
+        close(&owner, listener, cause);
     });
 }
 
-fn close(worker: &Worker, cause: Cause) {
-    let was_full = has_no_room(worker);
-    worker.connections.set(worker.connections.get() - 1);
+fn close(worker: &Worker, listener: ListenerId, cause: Cause) {
+    let was_full = has_no_room(worker, listener);
+    count(worker, listener, |open| open - 1);
     worker.stats.connections_closed.add(1);
     worker.stats.count_close(cause);
     if was_full {

@@ -84,7 +84,7 @@ fn keeps(conn: &Connection, x: &Exchange) -> bool {
         response_delimited: true,
         draining: conn.worker.drain.is_draining(),
         requests: conn.requests,
-        requests_max: x.generation.limits.requests_per_connection_max,
+        requests_max: conn.listener(&x.generation).requests_max,
     }
     .keeps()
 }

@@ -76,6 +76,8 @@ pub(crate) struct Worker {
     pub(crate) rng: RefCell<Rng>,
     /// Downstream connections that are open now.
     pub(crate) connections: Cell<u32>,
+    /// The same by listener.
+    pub(crate) by_listener: RefCell<Vec<u32>>,
     /// Accept tasks that have not ended yet.
     pub(crate) accepting: Cell<u32>,
     pub(crate) log: RefCell<Producer>,
@@ -114,6 +116,7 @@ impl Worker {
             room: Bell::default(),
             date: DateCache::default(),
             connections: Cell::new(0),
+            by_listener: RefCell::default(),
             accepting: Cell::new(0),
             log: RefCell::new(log),
             log_line: RefCell::default(),
@@ -173,9 +176,15 @@ impl Worker {
         }
     }
 
+    /// Tells the control plane how the worker is, at the end of a turn.
     fn publish_gauges(&self) {
         let gauges = self.rt.gauges();
         let stats = &self.stats;
+        stats.turns.add(1);
+        let spent = self.rt.time_in_turn().as_nanos();
+        let longest = u64::try_from(spent).unwrap_or(u64::MAX).max(stats.turn_longest_nanos.get());
+        stats.turn_longest_nanos.set(longest);
+        stats.pool_stale.set(self.pool.stale());
         stats.live_ops.set(gauges.live_ops);
         stats.leases_out.set(gauges.leases_out);
         stats.sockets.set(gauges.sockets);

@@ -84,6 +84,11 @@ impl Core {
         self.driver.borrow().wall_nanos()
     }
 
+    /// The clock as it is at this moment; `now` stays what it was at the start of the turn.
+    pub(crate) fn driver_now(&self) -> Instant {
+        self.driver.borrow().now()
+    }
+
     pub(crate) fn read_clock(&self) {
         self.now.set(self.driver.borrow().now());
     }

@@ -10,6 +10,7 @@ use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use base::addr::Addr;
 use base::time::Instant;
@@ -122,6 +123,11 @@ impl Runtime {
     /// The wall clock in nanoseconds since 1970, for logs and `Date`; reads the clock anew.
     pub fn wall_nanos(&self) -> u64 {
         self.core.wall_nanos()
+    }
+
+    /// Real time since `now`: what this turn has taken so far. Zero in the simulation, where turns take none.
+    pub fn time_in_turn(&self) -> Duration {
+        self.core.driver_now().since(self.core.now())
     }
 
     /// Step 3: hands completions to their sockets and wakes tasks, at most `turn_budget` of them.

@@ -192,8 +192,6 @@ causes! {
     TunnelIdle = "tunnel_idle", Ringway, Relay, 0, "";
     /// A tunnel ended because one of its ends closed.
     TunnelClosed = "tunnel_closed", Downstream, Relay, 0, "";
-    /// The connection limit is reached.
-    ConnectionLimit = "connection_limit", Ringway, Accept, 0, "";
     /// The process is stopping.
     Stopping = "stopping", Ringway, Finish, 503, "";
     /// An internal inconsistency; please report it.

@@ -54,8 +54,10 @@ pub struct Listener {
     pub trusted_proxies: CidrSet,
     /// Forward field names that contain `_` instead of dropping them.
     pub unsafe_underscore_fields: bool,
-    /// Downstream connections over all workers.
+    /// Downstream connections of one worker.
     pub connections_max: u32,
+    /// Requests on one connection before it is closed. Default 10,000.
+    pub requests_max: u32,
     pub table: RouteTable,
 }
 

@@ -92,8 +92,6 @@ pub struct WorkerStats {
     pub accept_pauses: Counter,
     pub requests: Counter,
     pub retries: Counter,
-    /// Retries that the budget refused.
-    pub retries_refused: Counter,
     /// Attempts that found an idle upstream connection.
     pub pool_hits: Counter,
     /// Attempts that had to connect.
@@ -112,8 +110,6 @@ pub struct WorkerStats {
     pub bytes_out: Counter,
     /// Access-log records that did not fit into the ring.
     pub log_dropped: Counter,
-    /// Broken invariants that were survived.
-    pub invariants_broken: Counter,
     /// Gauge: operations that the kernel has not completed.
     pub live_ops: Counter,
     /// Gauge: buffers that are lent out.

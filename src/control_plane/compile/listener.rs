@@ -32,7 +32,8 @@ impl Compiler<'_> {
                     written.trusted_proxies.iter().map(|cidr| (cidr.address, cidr.prefix)),
                 ),
                 unsafe_underscore_fields: written.unsafe_underscore_fields,
-                connections_max: written.limits.connections,
+                connections_max: self.share(written.limits.connections.into()),
+                requests_max: written.limits.requests_per_connection,
                 table,
             });
         }

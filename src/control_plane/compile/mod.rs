@@ -93,13 +93,11 @@ impl Compiler<'_> {
     fn limits(&mut self) -> Limits {
         let listeners = &self.config.listeners;
         let connections: u64 = listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
-        let requests = listeners.iter().map(|listener| listener.limits.requests_per_connection).min();
         let routes = self.config.sites.iter().flat_map(|site| &site.routes);
         let attempts = routes.map(|route| route.retry().attempts).max();
         let defaults = Limits::DEFAULT;
         Limits {
             connections_max: self.share(connections),
-            requests_per_connection_max: requests.unwrap_or(defaults.requests_per_connection_max),
             idle_per_endpoint_max: self.share(defaults.idle_per_endpoint_max.into()),
             retries_max: attempts.unwrap_or(defaults.retries_max),
             ..defaults
@@ -107,7 +105,7 @@ impl Compiler<'_> {
     }
 
     /// One worker's part of `total`, rounded up.
-    fn share(&self, total: u64) -> u32 {
+    pub(super) fn share(&self, total: u64) -> u32 {
         u32::try_from(total.div_ceil(self.workers as u64)).unwrap_or(u32::MAX)
     }
 }

@@ -155,8 +155,11 @@ fn limits_of_the_node_are_shared_out_over_the_workers() {
         listener "b" { bind "127.0.0.1:8081"; limits { connections 100; requests-per-connection 7 } }
         site "*" { route "/" { respond 200 } }
     "#;
-    let limits = compiled(text).snapshot.limits;
-    assert_eq!((limits.connections_max, limits.requests_per_connection_max), (101, 7));
+    let snapshot = compiled(text).snapshot;
+    assert_eq!(snapshot.limits.connections_max, 101);
+    let of_listeners =
+        snapshot.listeners.iter().map(|listener| (listener.connections_max, listener.requests_max));
+    assert_eq!(of_listeners.collect::<Vec<_>>(), [(51, 10_000), (50, 7)]);
 }
 
 #[test]

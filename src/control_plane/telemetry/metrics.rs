@@ -173,9 +173,6 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_forwarded_refused", "Forwarding fields of trusted proxies not believed.", |w| {
         &w.forwarded_refused
     }),
-    ("ringway_invariants_broken", "Internal inconsistencies survived; please report.", |w| {
-        &w.invariants_broken
-    }),
     ("ringway_worker_turns", "Turns of the worker's loop.", |w| &w.turns),
 ];
 

@@ -41,7 +41,7 @@ pub(crate) async fn response(
         response_delimited: framing != BodyLength::UntilClose,
         draining: worker.drain.is_draining(),
         requests: conn.requests,
-        requests_max: x.generation.limits.requests_per_connection_max,
+        requests_max: conn.listener(&x.generation).requests_max,
     }
     .keeps();
 
@@ -198,7 +198,7 @@ pub(crate) async fn finish_downstream(
 fn close_cause(conn: &Connection, x: &Exchange) -> Cause {
     if conn.worker.drain.is_draining() {
         Cause::Stopping
-    } else if conn.requests >= x.generation.limits.requests_per_connection_max {
+    } else if conn.requests >= conn.listener(&x.generation).requests_max {
         Cause::RequestsMax
     } else {
         Cause::ConnectionClose

@@ -20,6 +20,7 @@ pub(crate) struct Pool {
     endpoints: RefCell<HashMap<usize, Idle>>,
     per_endpoint_max: usize,
     count: Cell<usize>,
+    stale: Cell<u64>,
 }
 
 struct Idle {
@@ -37,12 +38,17 @@ struct IdleConnection {
 
 impl Pool {
     pub(crate) fn new(per_endpoint_max: usize) -> Pool {
-        Pool { endpoints: RefCell::default(), per_endpoint_max, count: Cell::new(0) }
+        Pool { endpoints: RefCell::default(), per_endpoint_max, count: Cell::new(0), stale: Cell::new(0) }
     }
 
     /// Idle connections to all endpoints.
     pub(crate) fn idle(&self) -> usize {
         self.count.get()
+    }
+
+    /// Connections that were found closed, or with bytes that nobody asked for, since the worker started.
+    pub(crate) fn stale(&self) -> u64 {
+        self.stale.get()
     }
 
     /// The most recently used connection to the endpoint that is still good and was idle for less than `idle_max`.
@@ -55,7 +61,9 @@ impl Pool {
             }
             let last = idle.connections.pop_back()?;
             self.count.set(self.count.get() - 1);
-            if last.until > now && last.stream.is_quiet() {
+            if !last.stream.is_quiet() {
+                self.stale.set(self.stale.get() + 1);
+            } else if last.until > now {
                 return Some(last.stream);
             }
         }
@@ -81,7 +89,11 @@ impl Pool {
     fn sweep(&self, now: Instant) {
         let mut count = 0;
         self.endpoints.borrow_mut().retain(|_, idle| {
-            idle.connections.retain(|connection| connection.until > now && connection.stream.is_quiet());
+            idle.connections.retain(|connection| {
+                let is_quiet = connection.stream.is_quiet();
+                self.stale.set(self.stale.get() + u64::from(!is_quiet));
+                is_quiet && connection.until > now
+            });
             count += idle.connections.len();
             !idle.connections.is_empty()
         });

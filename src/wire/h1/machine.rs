@@ -18,7 +18,7 @@ pub struct Persistence {
     pub draining: bool,
     /// Requests served on the connection, this one included.
     pub requests: u32,
-    /// `Limits::requests_per_connection_max`.
+    /// As many as the listener allows on one connection.
     pub requests_max: u32,
 }
 
