@@ -26,7 +26,7 @@ use wire::http::{BodyLength, Known, Request};
 pub(crate) enum Next {
     /// It can carry another request.
     Keep,
-    /// Everything that was sent has been read: it can be closed at once.
+    /// The client asked for the end, and everything that it sent has been read: it can be closed at once.
     Close(Cause),
     /// The client may still be sending: close after reading that.
     Linger(Cause),

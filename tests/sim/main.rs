@@ -26,6 +26,7 @@ mod upstream;
 mod world;
 
 mod aborts;
+mod endings;
 mod exchanges;
 mod refusals;
 mod resources;

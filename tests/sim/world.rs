@@ -193,7 +193,8 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
 impl World {
     /// Why the product answered by itself or closed connections, with how often.
     fn causes(&self) -> Vec<(&'static str, u64)> {
-        let counted = Cause::ALL.iter().map(|cause| (cause.name(), self.stats.cause(*cause)));
+        let times = |cause: &Cause| self.stats.cause(*cause) + self.stats.closes(*cause);
+        let counted = Cause::ALL.iter().map(|cause| (cause.name(), times(cause)));
         counted.filter(|(_, times)| *times > 0).collect()
     }
 

@@ -182,10 +182,11 @@ pub(crate) async fn finish_downstream(
     if x.upload.done {
         return Ok(if keeps {
             Next::Keep
-        } else if conn.stream.is_quiet() {
+        } else if !x.head.keep_alive && conn.stream.is_quiet() {
             Next::Close(close_cause(conn, x))
         } else {
-            // Unread bytes: closing now would reset the connection and destroy what the client has not read yet.
+            // There are unread bytes, or more may come from a client that does not expect the end: closing now would
+            // reset the connection and destroy what the client has not read yet (RFC 9112 §9.6).
             Next::Linger(close_cause(conn, x))
         });
     }
