@@ -22,3 +22,4 @@ mod telemetry;
 pub use compile::{Compiled, Problem, compile};
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
+pub use telemetry::access_log::Formatter;

@@ -16,7 +16,7 @@ mod time;
 use crate::notice::notice;
 use base::spsc::Consumer;
 use config::model::{AccessLog as LogConfig, AccessLogFormat, AccessLogTarget};
-use line::Formatter;
+pub use line::Formatter;
 use sink::{Event, Sink, Target};
 use std::io;
 use std::sync::Arc;
