@@ -47,7 +47,8 @@ impl Default for HttpLimits {
 pub struct Limits {
     /// Downstream connections of one worker; accepting pauses at the bound.
     pub connections_max: u32,
-    /// Idle upstream connections per endpoint and worker. Default 256 per node, shared over the workers.
+    /// Idle upstream connections per endpoint and worker that are kept for longer than two seconds. Default 256 per
+    /// node, shared over the workers.
     pub idle_per_endpoint_max: u32,
     /// Request body kept for a retry. Default 64 KiB.
     pub replay_bytes_max: u32,
