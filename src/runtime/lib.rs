@@ -63,7 +63,7 @@ mod tests;
 
 /// A world without a kernel, for tests: see [`Runtime::simulated`].
 pub mod sim {
-    pub use crate::driver::sim::{Faults, Net, SimOptions};
+    pub use crate::driver::sim::{Call, Faults, Net, SimOptions};
 }
 
 pub use crate::bind::{BindOptions, Bound, bind};

@@ -18,6 +18,7 @@ use base::time::Instant;
 
 use super::super::{Event, Received, Submitted, Target, Token};
 use super::listen::Sending;
+use super::net::Call;
 use super::world::{Happening, World};
 use crate::output::Message;
 
@@ -86,6 +87,10 @@ impl World {
         };
         debug_assert!(sock.receive.is_none(), "one receive per socket");
         sock.token = Some(token);
+        if let Some(errno) = self.failure(Call::Receive) {
+            return self.complete(token, fd, Event::Received(Err(errno)));
+        }
+        let Some(sock) = self.sock(fd) else { return };
         sock.receive = Some(target);
         self.try_receive(fd, true);
     }
@@ -179,6 +184,11 @@ impl World {
         };
         debug_assert!(sock.send.is_none(), "one send per socket");
         sock.token = Some(token);
+        if let Some(errno) = self.failure(Call::Send) {
+            self.complete(token, fd, Event::Sent(Err(errno)));
+            return Submitted::Pending;
+        }
+        let Some(sock) = self.sock(fd) else { return Submitted::Pending };
         sock.send = Some(Sending { message, taken: 0 });
         match self.advance_send(fd) {
             Some(result) if immediate => {

@@ -12,6 +12,7 @@ use base::time::Instant;
 
 use super::super::{Event, Op, Target, Token};
 use super::link::{Link, Side};
+use super::net::Call;
 use super::world::{Happening, World};
 use crate::output::Message;
 use crate::sys::End;
@@ -156,8 +157,12 @@ impl World {
         self.live += 1;
         let port = self.free_port();
         let host = self.options.host;
+        let failure = self.failure(Call::Connect);
         let Some(sock) = self.sock(fd) else { return };
         sock.token = Some(token);
+        if let Some(errno) = failure {
+            return self.complete(token, fd, Event::Connected(Err(errno)));
+        }
         sock.connecting = true;
         let Some(Addr::Ip(to)) = to else {
             sock.connecting = false;
@@ -226,6 +231,10 @@ impl World {
         self.live += 1;
         let Some(sock) = self.sock(fd) else { return };
         sock.token = Some(token);
+        if let Some(errno) = self.failure(Call::Accept) {
+            return self.complete(token, fd, Event::Accepted { result: Err(errno), more: false });
+        }
+        let Some(sock) = self.sock(fd) else { return };
         sock.accepting = true;
         self.try_accept(fd);
     }

@@ -36,7 +36,7 @@ use base::time::Instant;
 use super::{Cancelled, Completion, Counts, Op, Submitted, Target, Token};
 use crate::output::Message;
 use crate::sys::{End, SockAddr};
-pub use net::{Faults, Net, SimOptions};
+pub use net::{Call, Faults, Net, SimOptions};
 pub(crate) use world::World;
 
 /// One worker's view of a simulated world, which it shares with the [`Net`] in the hands of the test.

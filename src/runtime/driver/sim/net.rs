@@ -113,6 +113,15 @@ impl Faults {
     }
 }
 
+/// An operation that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Receive,
+    Send,
+    Accept,
+    Connect,
+}
+
 /// The hand of the test in a simulated network. Clones steer the same network.
 #[derive(Clone)]
 pub struct Net {
@@ -148,6 +157,17 @@ impl Net {
     /// The next `times` attempts to accept on this address fail with EMFILE.
     pub fn exhaust_descriptors(&self, listener: SocketAddr, times: u32) {
         self.world.borrow_mut().exhaust_descriptors(listener, times);
+    }
+
+    /// The next operation of this kind that starts ends with this error number, on whichever socket it is. An accept
+    /// ends so without having brought anything, as a multishot may.
+    pub fn fail_next(&self, call: Call, errno: i32) {
+        self.world.borrow_mut().failing.push((call, errno));
+    }
+
+    /// Operations that were to fail and have not started.
+    pub fn failures_left(&self) -> usize {
+        self.world.borrow().failing.len()
     }
 
     /// Changes the faults from here on.

@@ -1,7 +1,12 @@
 use super::*;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::task::Poll;
 
-use crate::{ConnectOptions, Runtime};
+use base::Rng;
+
+use super::super::{Event, Received};
+use crate::{ConnectOptions, Listener, Runtime, Stream};
 
 fn addr(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 1, last], 80))
@@ -67,4 +72,269 @@ fn the_same_seed_repeats_every_step_and_another_does_not() {
     let faults = Faults::random(&mut base::Rng::new(3));
     assert_eq!(echo(3, faults).0, echo(3, faults).0);
     assert_ne!(echo(3, faults).0, echo(4, faults).0);
+}
+
+/// Races of everything that can be cancelled.
+fn racing(seed: u64) -> SimOptions {
+    let faults = Faults { cancel_races: 1, any_order: true, starvation: 5, ..Faults::NONE };
+    SimOptions { seed, faults, jitter: Duration::from_micros(200), ..SimOptions::default() }
+}
+
+/// Polls a future for so many turns of the loop, then drops it.
+async fn for_turns<F: Future>(rt: &Runtime, turns: u64, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    for _ in 0..=turns {
+        let polled = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await;
+        if let Poll::Ready(output) = polled {
+            return Some(output);
+        }
+        let timer = rt.timer();
+        timer.set(rt.now() + Duration::from_micros(30));
+        timer.wait().await;
+    }
+    None
+}
+
+/// Ends the world and checks that it holds nothing (R135).
+fn nothing_is_left(rt: &Runtime, net: &Net, seed: u64) {
+    rt.shutdown();
+    let gauges = rt.gauges();
+    assert_eq!(net.failures_left(), 0);
+    assert!(gauges.is_quiet() && net.descriptors() == 0, "seed {seed}: {gauges:?}, {}", net.descriptors());
+}
+
+#[test]
+fn an_operation_dropped_at_any_point_leaves_nothing_and_loses_no_byte() {
+    for seed in 0..300 {
+        let (rt, net) = Runtime::simulated(racing(seed)).expect("a world");
+        let listener = rt.listen(net.bind(addr(1)).expect("free")).expect("listening");
+        let inner = rt.clone();
+        let test = async move {
+            let rt = inner;
+            let mut rng = Rng::new(seed);
+            // An attempt that is given up, before or after it has succeeded.
+            let attempt = rt.connect(&addr(1).into(), ConnectOptions::default());
+            drop(for_turns(&rt, rng.below(15), attempt).await);
+            let client = rt.connect(&addr(1).into(), ConnectOptions::default()).await.expect("connected");
+            let mut server = listener.accept().await.expect("accepted");
+            if server.peer() != client.local() {
+                server = listener.accept().await.expect("accepted");
+            }
+            client.write(|out| out.extend_from_slice(&[7; 5000]));
+            let mut got = 0;
+            while got < 5000 {
+                let result = match rng.below(2) {
+                    0 => for_turns(&rt, rng.below(6), server.recv()).await,
+                    _ => for_turns(&rt, rng.below(6), server.recv_into(rt.relay_buf(16 << 10))).await,
+                };
+                got += result.map_or(0, |buf| buf.expect("received").len());
+            }
+            assert_eq!(got, 5000);
+            // Each of these is closed with operations pending.
+            drop(for_turns(&rt, rng.below(6), server.recv()).await);
+            client.write_buf(crate::Buf::from_vec(vec![1; 1 << 20]));
+            drop(for_turns(&rt, rng.below(6), client.flushed(0)).await);
+            drop(for_turns(&rt, rng.below(6), listener.accept()).await);
+        };
+        rt.block_on(test).expect("the world goes on");
+        nothing_is_left(&rt, &net, seed);
+    }
+}
+
+#[test]
+fn connections_accepted_after_the_cancellation_are_closed_and_counted() {
+    let mut late = 0;
+    for seed in 0..300 {
+        let (rt, net) = Runtime::simulated(racing(seed)).expect("a world");
+        let inner = (rt.clone(), net.clone());
+        let test = async move {
+            let (rt, net) = inner;
+            let mut rng = Rng::new(seed);
+            for _ in 0..5 {
+                let listener = rt.listen(net.bind(addr(1)).expect("free")).expect("listening");
+                let clients: Vec<_> = (0..rng.below(4))
+                    .map(|_| rt.connect(&addr(1).into(), ConnectOptions::default()))
+                    .collect();
+                let server = for_turns(&rt, rng.below(9), listener.accept()).await;
+                match rng.below(3) {
+                    0 => drop((listener, clients, server)),
+                    1 => drop((clients, server, listener)),
+                    _ => drop((server, listener, clients)),
+                }
+                // The address is free once the cancellation has ended.
+                let timer = rt.timer();
+                timer.set(rt.now() + Duration::from_millis(2));
+                timer.wait().await;
+            }
+        };
+        rt.block_on(test).expect("the world goes on");
+        nothing_is_left(&rt, &net, seed);
+        late += rt.gauges().late_accepts;
+    }
+    assert!(late > 0, "the race must have been there");
+}
+
+#[test]
+fn an_event_for_an_earlier_owner_of_a_slot_releases_what_it_carries_and_does_nothing_else() {
+    let (rt, net) = Runtime::simulated(SimOptions::default()).expect("a world");
+    let listener = rt.listen(net.bind(addr(1)).expect("free")).expect("listening");
+    let inner = rt.clone();
+    let test = async move {
+        let rt = inner;
+        let first = rt.connect(&addr(1).into(), ConnectOptions::default()).await.expect("connected");
+        let _server = listener.accept().await.expect("accepted");
+        let stale = rt.core.sockets.borrow().keys().into_iter().last().expect("a socket");
+        drop((first, _server));
+        let client = rt.connect(&addr(1).into(), ConnectOptions::default()).await.expect("connected");
+        let server = listener.accept().await.expect("accepted");
+        let reused = rt.core.sockets.borrow().keys().into_iter().any(|key| key.index() == stale.index());
+        assert!(reused && !rt.core.sockets.borrow().contains(stale));
+
+        let fd = rt.core.driver.borrow_mut().open(libc::AF_INET).expect("a descriptor");
+        let carried = rt.core.buffers.pooled();
+        let events = [
+            Event::Received(Ok(Received::Pooled(carried))),
+            Event::Received(Err(libc::ECONNRESET)),
+            Event::Sent(Ok(5)),
+            Event::Accepted { result: Ok(fd), more: true },
+            Event::Connected(Err(libc::ETIMEDOUT)),
+        ];
+        let before = rt.gauges();
+        for event in events {
+            assert!(rt.core.complete(Completion { token: stale, event }).is_none());
+        }
+        assert_eq!(rt.gauges().stale_completions, before.stale_completions + 5);
+        assert_eq!(rt.gauges().leases_out, before.leases_out - 1);
+        client.write(|out| out.extend_from_slice(b"still here"));
+        assert_eq!(&server.recv().await.expect("received")[..], b"still here");
+    };
+    rt.block_on(test).expect("the world goes on");
+    nothing_is_left(&rt, &net, 0);
+}
+
+/// Runs `test` with a connected pair and a listener, then checks that nothing is left.
+fn with_pair<F: Future<Output = ()>>(test: impl FnOnce(Runtime, Net, Listener, Stream, Stream) -> F) {
+    let (rt, net) = Runtime::simulated(SimOptions::default()).expect("a world");
+    let listener = rt.listen(net.bind(addr(1)).expect("free")).expect("listening");
+    let (inner, hand) = (rt.clone(), net.clone());
+    let body = async move {
+        let client = inner.connect(&addr(1).into(), ConnectOptions::default()).await.expect("connected");
+        let server = listener.accept().await.expect("accepted");
+        // The listener goes on accepting; the next accept is to be a new operation.
+        listener.pause();
+        inner.yield_now().await;
+        listener.resume();
+        test(inner, hand, listener, client, server).await;
+    };
+    rt.block_on(body).expect("the world goes on");
+    nothing_is_left(&rt, &net, 0);
+}
+
+#[test]
+fn every_result_of_every_operation_is_handled() {
+    // Nothing was received: whoever waits goes on waiting, and gets what comes.
+    for errno in [libc::EAGAIN, libc::EINTR] {
+        with_pair(|_, net, _, client, server| async move {
+            net.fail_next(Call::Receive, errno);
+            client.write(|out| out.extend_from_slice(b"x"));
+            assert_eq!(&server.recv().await.expect("received")[..], b"x");
+        });
+    }
+    // The connection has failed: every receive says so, and so does nothing else by accident.
+    for errno in [libc::ECONNRESET, libc::ETIMEDOUT, libc::ECANCELED, libc::EIO] {
+        with_pair(|_, net, _, _client, server| async move {
+            net.fail_next(Call::Receive, errno);
+            for _ in 0..2 {
+                assert_eq!(server.recv().await.expect_err("it failed").raw_os_error(), Some(errno));
+            }
+            assert!(!server.is_quiet());
+        });
+        with_pair(|_, net, _, client, _server| async move {
+            net.fail_next(Call::Send, errno);
+            for _ in 0..2 {
+                client.write(|out| out.extend_from_slice(b"x"));
+                assert_eq!(client.flushed(0).await.expect_err("it failed").raw_os_error(), Some(errno));
+            }
+            assert_eq!((client.pending(), client.sent_bytes()), (0, 0));
+        });
+    }
+    // A multishot that ended says nothing about the next connection, which is accepted by a new one.
+    for errno in [libc::ECANCELED, libc::ECONNABORTED, libc::EINTR, libc::EAGAIN] {
+        with_pair(|rt, net, listener, _client, _server| async move {
+            net.fail_next(Call::Accept, errno);
+            let _second = rt.connect(&addr(1).into(), ConnectOptions::default());
+            listener.accept().await.expect("accepted");
+        });
+    }
+    for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+        with_pair(|rt, net, listener, _client, _server| async move {
+            net.fail_next(Call::Accept, errno);
+            let _second = rt.connect(&addr(1).into(), ConnectOptions::default());
+            let failed = listener.accept().await.err().expect("it failed");
+            assert_eq!(failed.raw_os_error(), Some(errno));
+            listener.accept().await.expect("accepted later");
+        });
+    }
+    for errno in [libc::ECONNREFUSED, libc::ETIMEDOUT, libc::EHOSTUNREACH, libc::EADDRNOTAVAIL] {
+        with_pair(|rt, net, _, _client, _server| async move {
+            net.fail_next(Call::Connect, errno);
+            let failed =
+                rt.connect(&addr(1).into(), ConnectOptions::default()).await.err().expect("it failed");
+            assert_eq!(failed.raw_os_error(), Some(errno));
+        });
+    }
+}
+
+#[test]
+fn starved_receives_are_served_in_the_order_of_their_arrival() {
+    let mut options = SimOptions::default();
+    options.runtime.lease_count = 2;
+    let (rt, net) = Runtime::simulated(options).expect("a world");
+    let listener = rt.listen(net.bind(addr(1)).expect("free")).expect("listening");
+    let inner = rt.clone();
+    let order: Rc<RefCell<Vec<u8>>> = Rc::default();
+    let seen = Rc::clone(&order);
+    let test = async move {
+        let rt = inner;
+        let held = [rt.core.buffers.pooled(), rt.core.buffers.pooled()];
+        let mut clients = Vec::new();
+        for n in 0..6_u8 {
+            let client = rt.connect(&addr(1).into(), ConnectOptions::default()).await.expect("connected");
+            let server = listener.accept().await.expect("accepted");
+            let seen = Rc::clone(&seen);
+            rt.spawn(async move {
+                let buf = server.recv().await.expect("received");
+                seen.borrow_mut().push(buf[0]);
+            });
+            client.write(|out| out.push(n));
+            clients.push(client);
+            let timer = rt.timer();
+            timer.set(rt.now() + Duration::from_millis(1));
+            timer.wait().await;
+        }
+        assert_eq!((seen.borrow().len(), rt.gauges().starved), (0, 6), "nobody has a buffer, nobody spins");
+        drop(held);
+        let timer = rt.timer();
+        timer.set(rt.now() + Duration::from_millis(1));
+        timer.wait().await;
+    };
+    rt.block_on(test).expect("the world goes on");
+    assert_eq!(*order.borrow(), [0, 1, 2, 3, 4, 5]);
+    nothing_is_left(&rt, &net, 0);
+}
+
+#[test]
+fn a_lost_wake_up_and_a_loop_without_progress_are_found() {
+    let (rt, _net) = Runtime::simulated(SimOptions::default()).expect("a world");
+    let error = rt.block_on(std::future::pending::<()>()).expect_err("nobody will wake it");
+    assert!(error.to_string().starts_with("nothing can happen"), "{error}");
+    let (rt, _net) = Runtime::simulated(SimOptions::default()).expect("a world");
+    let inner = rt.clone();
+    let spinning = async move {
+        loop {
+            inner.yield_now().await;
+        }
+    };
+    let error = rt.block_on::<std::pin::Pin<Box<dyn Future<Output = ()>>>>(Box::pin(spinning));
+    assert!(error.expect_err("it spins").to_string().starts_with("the loop turns without end"));
 }

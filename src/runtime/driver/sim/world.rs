@@ -15,7 +15,7 @@ use base::{Key, Slab};
 use super::super::{Cancelled, Completion, Counts, Event, Op, Token};
 use super::link::Link;
 use super::listen::Sock;
-use super::net::{Faults, SimOptions};
+use super::net::{Call, Faults, SimOptions};
 use super::trace::Trace;
 use crate::buffers::Buffers;
 
@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(super) starved_total: u64,
     /// Receives that wait for a buffer, in the order of arrival.
     pub(super) starved: VecDeque<RawFd>,
+    /// Operations that are to fail when they start.
+    pub(super) failing: Vec<(Call, i32)>,
     agenda: BinaryHeap<Reverse<Due>>,
     sequence: u64,
     /// What `reap` hands out.
@@ -139,6 +141,7 @@ impl World {
             live: 0,
             starved_total: 0,
             starved: VecDeque::new(),
+            failing: Vec::new(),
             agenda: BinaryHeap::new(),
             sequence: 0,
             ready: Vec::new(),
@@ -153,6 +156,12 @@ impl World {
     pub(super) fn schedule(&mut self, at: Instant, what: Happening) {
         self.sequence += 1;
         self.agenda.push(Reverse(Due { at: at.max(self.now), sequence: self.sequence, what }));
+    }
+
+    /// The error with which an operation that starts now has to fail.
+    pub(super) fn failure(&mut self, call: Call) -> Option<i32> {
+        let at = self.failing.iter().position(|(failing, _)| *failing == call)?;
+        Some(self.failing.remove(at).1)
     }
 
     /// Reports an event of an operation by the next `reap`.
