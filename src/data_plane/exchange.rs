@@ -105,8 +105,11 @@ impl AttemptFacts {
 pub(crate) struct Upload {
     /// Decodes the body as the client framed it; lives as long as the exchange, over all attempts.
     pub(crate) reader: BodyReader,
-    /// The body is behind us: there was none, or it has been read to its end.
+    /// The body is behind us: there was none, or it has been read from the client to its end.
     pub(crate) done: bool,
+    /// All of it has been handed to the connection of the current attempt, or there is none. Only then can that
+    /// connection carry another request: until then the endpoint would take the next one for the body.
+    pub(crate) queued: bool,
     /// `100 Continue` has been sent, or the client did not ask for it.
     pub(crate) continued: bool,
     /// Payload bytes so far.
@@ -120,6 +123,7 @@ impl Upload {
         Upload {
             reader: BodyReader::new(head.body, limits).after_head(head.head_bytes, head.fields.len()),
             done: head.body == BodyLength::None,
+            queued: head.body == BodyLength::None,
             continued: !head.expect_continue,
             bytes: 0,
             replay: Replay { payload: Vec::new(), lost: !head.method.is_idempotent() },

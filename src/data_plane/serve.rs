@@ -236,7 +236,9 @@ async fn exchange_heads(
     upstream::h1::write_request_head(conn, x, endpoint, lease);
     let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
     let deadline = x.deadline.min(per_try);
-    if x.upload.done {
+    // Not `upload.done`: what an earlier attempt has read of a body must be sent again.
+    x.upload.queued = x.head.body == BodyLength::None;
+    if x.upload.queued {
         x.phases.mark(Phase::Send, conn.worker.rt.now());
         upstream::h1::read_final_head(conn, x, route, upstream, lease, deadline).await
     } else {

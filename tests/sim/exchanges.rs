@@ -1,11 +1,16 @@
 //! Requests and responses of every shape, through inconvenient networks and to upstreams good and bad (R105-R111, R117).
 
-use crate::client::{Ask, Demand, session};
+use crate::client::{Ask, Demand, Framing, session};
+use crate::peer::Incoming;
 use crate::upstream::{self, Manner};
-use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, endpoint, faulty, simulate};
+use crate::world::{
+    ONE_ENDPOINT, THREE_ENDPOINTS, World, client_host, each_seed, endpoint, faulty, simulate,
+};
+use base::limits::HttpLimits;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+use wire::h1::BodyReader;
 
 /// Runs clients side by side, each with its requests, until all have ended.
 pub(crate) async fn clients(
@@ -102,6 +107,42 @@ fn killing_one_of_three_upstreams_fails_no_idempotent_request() {
                 .sum();
             if failed > 0 {
                 world.ledger.broken(format!("{failed} idempotent requests failed"));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_request_that_is_repeated_carries_its_body_again() {
+    each_seed(|seed| {
+        simulate(faulty(seed), ONE_ENDPOINT, |world| async move {
+            let listener = world.rt.listen(world.net.bind(endpoint(1)).expect("free")).expect("listening");
+            let server = Rc::clone(&world);
+            world.rt.spawn(async move {
+                let mut resets = 1;
+                while let Ok(stream) = listener.accept().await {
+                    if resets > 0 {
+                        resets -= 1;
+                        let mut incoming = Incoming::new(&stream);
+                        let Ok(asked) = incoming.request().await else { continue };
+                        let reader = BodyReader::new(asked.body, &HttpLimits::DEFAULT);
+                        incoming.body(reader, &mut Vec::new()).await;
+                        stream.reset();
+                        continue;
+                    }
+                    let inner = Rc::clone(&server);
+                    server.rt.spawn(async move {
+                        upstream::serve(&inner, stream, Manner::Honest { think_max: Duration::ZERO }).await;
+                    });
+                }
+            });
+            world.settle().await;
+            let framing = if world.random(2) == 0 { Framing::Length } else { Framing::Chunked };
+            let put = |id: &str, len| Ask { method: "PUT", framing, ..Ask::post(id, len) };
+            let asks = [put("first", 1 + world.random_size(20_000)), put("second", 100)];
+            session(&world, client_host(1), &asks, Demand::Everything).await;
+            if world.stats.retries.get() != 1 {
+                world.ledger.broken(format!("{} retries", world.stats.retries.get()));
             }
         });
     });

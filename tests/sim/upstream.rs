@@ -77,7 +77,8 @@ pub(crate) fn start(world: &Rc<World>, addr: SocketAddr, manner: Manner) {
     });
 }
 
-async fn serve(world: &World, stream: Stream, manner: Manner) {
+/// Serves one connection to its end.
+pub(crate) async fn serve(world: &World, stream: Stream, manner: Manner) {
     if manner == Manner::Hostile && world.random(20) == 0 {
         return stream.reset();
     }

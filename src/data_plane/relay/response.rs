@@ -74,7 +74,7 @@ pub(crate) async fn response(
 
     let reusable = UpstreamUse {
         upstream_wants: x.response.keep_alive,
-        request_sent: x.upload.done,
+        request_sent: x.upload.queued,
         response_read: complete,
         excess_bytes: excess || !lease.stream.is_quiet(),
         upgrade_asked: x.head.upgrade.is_some(),

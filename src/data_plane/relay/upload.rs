@@ -69,6 +69,7 @@ pub(crate) async fn upload(
     if !upload.replay.payload.is_empty() || upload.done {
         let chunked = framing == BodyLength::Chunked;
         to.write(|out| append(out, &upload.replay.payload, chunked, upload.done));
+        upload.queued = upload.done;
         flush_upstream(conn, lease, limits).await?;
     }
     let mut pace = Pace::of_body(&limits.downstream);
@@ -98,6 +99,7 @@ pub(crate) async fn upload(
             conn.stream.unread(Buf::from_vec(buf[part.consumed..].to_vec()));
         }
         emit(to, buf, part.payload, framing, part.done);
+        upload.queued = part.done;
         flush_upstream(conn, lease, limits).await?;
     }
     Ok(())
