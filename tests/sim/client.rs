@@ -215,12 +215,13 @@ async fn replies(world: &World, incoming: &mut Incoming<'_>, batch: &[Ask], dema
         let reply = incoming.reply(ask.method).await;
         let last = count + 1 == batch.len();
         if !answered(world, incoming, ask, &reply, demand) {
-            return (count + 1, false);
+            // Answers may have been lost with the connection: what was sent must not be asked again.
+            return (batch.len(), false);
         }
         count += 1;
         let Ok(reply) = reply else { return (count, false) };
         if !reply.keep_alive || reply.end != End::Complete {
-            // What was pipelined behind it is not answered, and the client was told so.
+            // What was pipelined behind it is not answered, the client was told so, and may ask again.
             return (count, false);
         }
         if last && !incoming.bytes.is_empty() {

@@ -70,6 +70,23 @@ fn nothing_wrong_is_told_and_nothing_done_twice_whatever_upstreams_do() {
 }
 
 #[test]
+fn the_same_seed_repeats_a_whole_run() {
+    let run = |seed| {
+        let world = simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
+            for last in 1..=3 {
+                upstream::start(&world, endpoint(last), Manner::Hostile);
+            }
+            clients(&world, 4, 6, Demand::Truth, Ask::any).await;
+        });
+        (world.net.trace_hash(), world.net.steps())
+    };
+    for seed in 0..10 {
+        assert_eq!(run(seed), run(seed), "seed {seed}");
+    }
+    assert_ne!(run(1), run(2));
+}
+
+#[test]
 fn killing_one_of_three_upstreams_fails_no_idempotent_request() {
     each_seed(|seed| {
         let mut options = faulty(seed);

@@ -15,16 +15,22 @@ use traffic::health::EndpointCell;
 
 /// Connections that no request uses.
 pub(crate) struct Pool {
-    /// By the address of the endpoint's cell, which identifies the endpoint over all generations; `Idle::cell` keeps
-    /// that address from being used again.
-    endpoints: RefCell<HashMap<usize, Idle>>,
+    endpoints: RefCell<Endpoints>,
     per_endpoint_max: usize,
     count: Cell<usize>,
     stale: Cell<u64>,
 }
 
+/// Walked in the order of first use, never in that of the map: the same seed must close connections in the same order.
+#[derive(Default)]
+struct Endpoints {
+    idle: Vec<Idle>,
+    /// Places in `idle` by the address of the endpoint's cell, which identifies the endpoint over all generations;
+    /// `Idle::cell` keeps that address from being used again.
+    places: HashMap<usize, usize>,
+}
+
 struct Idle {
-    #[expect(dead_code, reason = "held, never read: it keeps the key from being given to another endpoint")]
     cell: Arc<EndpointCell>,
     /// The most recently used at the back.
     connections: VecDeque<IdleConnection>,
@@ -54,7 +60,8 @@ impl Pool {
     /// The most recently used connection to the endpoint that is still good and was idle for less than `idle_max`.
     pub(crate) fn take(&self, cell: &Arc<EndpointCell>, now: Instant, idle_max: Duration) -> Option<Stream> {
         let mut endpoints = self.endpoints.borrow_mut();
-        let idle = endpoints.get_mut(&key(cell))?;
+        let place = *endpoints.places.get(&key(cell))?;
+        let idle = &mut endpoints.idle[place];
         while let Some(last) = idle.connections.back() {
             if now.since(last.since) >= idle_max {
                 return None;
@@ -78,18 +85,25 @@ impl Pool {
     /// there are never more of them than clients were open at once.
     pub(crate) fn put(&self, cell: &Arc<EndpointCell>, stream: Stream, now: Instant, idle_for: Duration) {
         stream.watch();
-        let mut endpoints = self.endpoints.borrow_mut();
-        let idle = endpoints
-            .entry(key(cell))
-            .or_insert_with(|| Idle { cell: Arc::clone(cell), connections: VecDeque::new() });
-        idle.connections.push_back(IdleConnection { stream, since: now, until: now + idle_for });
+        let endpoints = &mut *self.endpoints.borrow_mut();
+        let place = *endpoints.places.entry(key(cell)).or_insert_with(|| {
+            endpoints.idle.push(Idle { cell: Arc::clone(cell), connections: VecDeque::new() });
+            endpoints.idle.len() - 1
+        });
+        endpoints.idle[place].connections.push_back(IdleConnection {
+            stream,
+            since: now,
+            until: now + idle_for,
+        });
         self.count.set(self.count.get() + 1);
     }
 
     /// Closes what was idle for too long, is too many or has become unusable, and forgets endpoints without connections.
     fn sweep(&self, now: Instant) {
         let mut count = 0;
-        self.endpoints.borrow_mut().retain(|_, idle| {
+        let Endpoints { idle, places } = &mut *self.endpoints.borrow_mut();
+        let before = idle.len();
+        idle.retain_mut(|idle| {
             idle.connections.retain(|connection| {
                 let is_quiet = connection.stream.is_quiet();
                 self.stale.set(self.stale.get() + u64::from(!is_quiet));
@@ -103,6 +117,10 @@ impl Pool {
             count += idle.connections.len();
             !idle.connections.is_empty()
         });
+        if idle.len() < before {
+            places.clear();
+            places.extend(idle.iter().zip(0..).map(|(idle, place)| (key(&idle.cell), place)));
+        }
         self.count.set(count);
     }
 }
