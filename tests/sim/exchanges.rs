@@ -57,7 +57,13 @@ fn every_request_is_answered_whole_and_in_order_through_any_network() {
 fn nothing_wrong_is_told_and_nothing_done_twice_whatever_upstreams_do() {
     let mut whole = 0;
     for seed in crate::world::seeds() {
-        let world = simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
+        // Every second world repeats whatever the rules let it.
+        let eager = THREE_ENDPOINTS.replace(
+            "upstream=\"app\"",
+            "upstream=\"app\" { retry attempts=2 on=\"connect,reset,timeout,503\"; }",
+        );
+        let kdl = if seed % 2 == 0 { THREE_ENDPOINTS } else { &eager };
+        let world = simulate(faulty(seed), kdl, |world| async move {
             for last in 1..=3 {
                 upstream::start(&world, endpoint(last), Manner::Hostile);
             }

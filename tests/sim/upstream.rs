@@ -40,9 +40,10 @@ enum Trick {
     TwoFramings,
     StallWithin,
     ShutBeforeReading,
+    Unavailable,
 }
 
-const TRICKS: [Trick; 16] = [
+const TRICKS: [Trick; 17] = [
     Trick::ResetWithin,
     Trick::EndWithin,
     Trick::EndBefore,
@@ -59,6 +60,7 @@ const TRICKS: [Trick; 16] = [
     Trick::TwoFramings,
     Trick::StallWithin,
     Trick::ShutBeforeReading,
+    Trick::Unavailable,
 ];
 
 /// An answer that must never reach anybody.
@@ -271,7 +273,8 @@ async fn play(
         _ => {}
     }
     let Some(seen) = take_body(world, incoming, asked).await else { return After::Close };
-    let mut answer = Answer::of(world, asked, Some(seen), 200, world.random_size(5000), true);
+    let status = if trick == Trick::Unavailable { 503 } else { 200 };
+    let mut answer = Answer::of(world, asked, Some(seen), status, world.random_size(5000), true);
     let mut after = if answer.keeps { After::Keep } else { After::Close };
     match trick {
         Trick::ResetWithin | Trick::EndWithin => {
