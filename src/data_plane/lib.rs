@@ -1,4 +1,4 @@
-//! The data plane: one [`Worker`](worker::Worker) per core drives parsing, decisions and bodies over `runtime`.
+//! The data plane: one worker per core drives parsing, decisions and bodies over `runtime`.
 //!
 //! Start reading in `worker.rs` (the loop), then `serve.rs` (the life of a request). Nothing here blocks, locks or reads
 //! a clock; nothing here can name the configuration.
