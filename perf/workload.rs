@@ -115,7 +115,7 @@ pub(crate) struct Sample {
 pub(crate) struct Wrk<'a> {
     /// The core that wrk shares with the origin.
     pub(crate) core: usize,
-    /// Lua file written by [`write_report_script`].
+    /// Lua file that makes wrk print its figures in a form that can be read back.
     pub(crate) script: &'a Path,
 }
 

@@ -7,7 +7,7 @@
 //!           └─▶ include, (env), (file)
 //! ```
 //!
-//! The command line and the control plane call [`load`], [`parse`] and [`from_args`]. Nothing here opens a socket,
+//! The command line and the control plane call [`load()`], [`parse`] and [`from_args`]. Nothing here opens a socket,
 //! resolves a name or writes a file; what is accepted here can be compiled.
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! What operators write, typed: the model behind both encodings.
 //!
 //! Plain data. Every value that has a default carries it already; an `Option` means that leaving it out has a meaning
-//! of its own. Nothing here has been checked against the rest of the file: `validate` does that, and only [`crate::load`]
+//! of its own. Nothing here has been checked against the rest of the file: `validate` does that, and only [`crate::load()`]
 //! and [`crate::parse`] hand out a [`Config`], after it did. The control plane compiles it; the data plane never sees it.
 
 mod admin;

@@ -8,7 +8,7 @@
 //! An endpoint that comes back after it was down gets its share step by step: fewer turns and draws, or a smaller weight in
 //! comparisons. Hashed keys come back to it at once; anything else would move them twice.
 //!
-//! Within a tier the algorithm proposes endpoints until [`screen`] accepts one. All algorithms are lock-free and, but for
+//! Within a tier the algorithm proposes endpoints until `screen` accepts one. All algorithms are lock-free and, but for
 //! least-connections and rare detours around endpoints that are down, independent of the number of endpoints.
 
 mod key;
