@@ -63,8 +63,15 @@ const TRICKS: [Trick; 17] = [
     Trick::Unavailable,
 ];
 
-/// An answer that must never reach anybody.
-const POISON: &[u8] = b"HTTP/1.1 200 OK\r\nX-Id: poison\r\nContent-Length: 6\r\n\r\npoison";
+/// An answer to nothing, which must never reach anybody; it is named after the request before it.
+fn poison(asked: &Asked) -> Vec<u8> {
+    let name = poison_name(asked);
+    format!("HTTP/1.1 200 OK\r\nX-Id: {name}\r\nContent-Length: 6\r\n\r\npoison").into_bytes()
+}
+
+fn poison_name(asked: &Asked) -> String {
+    format!("poison-{}", asked.id)
+}
 
 /// Starts a server.
 pub(crate) fn start(world: &Rc<World>, addr: SocketAddr, manner: Manner) {
@@ -108,7 +115,7 @@ pub(crate) async fn serve(world: &World, stream: Stream, manner: Manner) {
                 After::Keep => true,
                 After::Close => false,
                 After::Poisoned => {
-                    poisoned(world, &mut incoming).await;
+                    poisoned(world, &mut incoming, &poison_name(&asked)).await;
                     false
                 }
                 After::Reset => {
@@ -140,7 +147,7 @@ enum After {
 ///
 /// One that was sent before the answer had arrived gets the wrong response, and nobody can help it. Once the answer has
 /// been there for longer than the world may delay its discovery, the connection must not be used.
-async fn poisoned(world: &World, incoming: &mut Incoming<'_>) {
+async fn poisoned(world: &World, incoming: &mut Incoming<'_>, name: &str) {
     let timer = world.rt.timer();
     let end = world.rt.now() + Duration::from_secs(60);
     let mut found_until = None;
@@ -148,7 +155,13 @@ async fn poisoned(world: &World, incoming: &mut Incoming<'_>) {
         timer.set(world.rt.now() + Duration::from_millis(1));
         match race(incoming.request(), &timer).await {
             None => {}
-            Some(Err(_)) => return,
+            Some(Err(_)) => {
+                // A request may have been cut off together with the connection.
+                if found_until.is_none_or(|until| world.rt.now() <= until) {
+                    world.ledger.excuse(name);
+                }
+                return;
+            }
             Some(Ok(asked)) => {
                 world.ledger.seen(&asked.id, &asked.method);
                 if found_until.is_some_and(|until| world.rt.now() > until) {
@@ -282,7 +295,7 @@ async fn play(
             after = if trick == Trick::EndWithin { After::Close } else { After::Reset };
         }
         Trick::Excess => {
-            answer.bytes.extend_from_slice(POISON);
+            answer.bytes.extend_from_slice(&poison(asked));
             after = After::Poisoned;
         }
         Trick::Hints => {
@@ -293,7 +306,7 @@ async fn play(
         Trick::TooLate => world.pause(Duration::from_millis(29_900 + world.random(200))).await,
         Trick::UnaskedBody => {
             let head = format!("HTTP/1.1 204 Fine\r\nX-Id: {}\r\nX-Hash: {}\r\n\r\n", asked.id, hash(b""));
-            answer.bytes = [head.as_bytes(), POISON].concat();
+            answer.bytes = [head.as_bytes(), &poison(asked)].concat();
         }
         Trick::Garbage => answer.bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n".to_vec(),
         Trick::TwoFramings => {
@@ -317,7 +330,7 @@ async fn play(
     match trick {
         Trick::IdleChatter => {
             world.pause(Duration::from_micros(world.random(3000))).await;
-            write_in_pieces(world, stream, POISON).await;
+            write_in_pieces(world, stream, &poison(asked)).await;
             After::Poisoned
         }
         Trick::UnaskedBody => After::Poisoned,
