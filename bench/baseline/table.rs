@@ -44,8 +44,17 @@ pub(crate) fn costs(title: &str, rows: &[Row]) -> String {
             row.samples.iter().map(|sample| sample.errors).sum::<u64>(),
         );
     }
+    if rows.iter().any(|row| median(row.samples.iter().map(|s| s.foreign).collect()) > DISTURBED) {
+        text += DISTURBED_NOTE;
+    }
     text + "\n"
 }
+
+/// Cores that others kept busy, above which a table is no evidence.
+const DISTURBED: f64 = 0.3;
+
+const DISTURBED_NOTE: &str = "\nDisturbed: others used the cores of server and load generator, which makes batches larger and \
+    levels differences. Rows with many foreign cores are no evidence.\n";
 
 /// The table of idle connections.
 pub(crate) fn idle(connections: usize, rows: &[IdleRow]) -> String {
