@@ -31,8 +31,9 @@ impl Stop {
 /// How long all open exchanges together may take to finish.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
-/// How long a connection that is idle when the drain begins, or that was accepted after that, may still send a request. Closing it at once would cut the
-/// request that is already on its way; a client under load sends one long before this has passed.
+/// How long a connection that is idle when the drain begins, or that was accepted after that, may still send a
+/// request. Closing it at once would cut the request that is already on its way; a client under load sends one long
+/// before this has passed.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// A worker's view of the stop.
