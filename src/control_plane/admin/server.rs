@@ -6,11 +6,13 @@ use base::addr::Addr;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -74,28 +76,32 @@ pub(crate) async fn serve(bound: Bound, node: Arc<Node>, slots: Arc<Semaphore>) 
         Bound::Ip(listener) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            loop {
-                let slot = slot(&slots).await;
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        tokio::spawn(connection(stream, router.clone(), slot));
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                }
-            }
+            accept_each(router, &slots, |cx| listener.poll_accept(cx)).await
         }
         Bound::Unix(listener, _file) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            loop {
-                let slot = slot(&slots).await;
-                match listener.accept().await {
-                    Ok((stream, _)) => {
-                        tokio::spawn(connection(stream, router.clone(), slot));
-                    }
-                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-                }
+            accept_each(router, &slots, |cx| listener.poll_accept(cx)).await
+        }
+    }
+}
+
+/// Serves every connection that `accept` brings, each in a task of its own, as far as there are slots.
+async fn accept_each<S, A>(
+    router: axum::Router,
+    slots: &Arc<Semaphore>,
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, A)>>,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    loop {
+        let slot = slot(slots).await;
+        match poll_fn(&mut accept).await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, router.clone(), slot));
             }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
     }
 }
