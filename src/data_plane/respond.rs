@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use traffic::snapshot::{FieldLine, FixedResponse, Redirect, Route};
 use traffic::{Cause, filter};
 use wire::h1::encode;
-use wire::h1::machine::{self, Persistence, RestOfBody};
+use wire::h1::machine;
 use wire::http::{BodyLength, Known, Method, Version};
 
 /// Writes what tells the client whether the connection lasts.
@@ -33,7 +33,7 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
     // The answer that says so must not itself be cut off by the deadline that it reports; the client's pace bounds it.
     x.deadline = Instant::NEVER;
     let decoding_failed = cause.stage() == traffic::Stage::Decode || breaks_body(cause);
-    let keeps = !decoding_failed && keeps(conn, x);
+    let keeps = !decoding_failed && relay::keeps(conn, x, true);
     let (content_type, body) = problem(x, cause);
     conn.stream.write(|out| {
         encode::status_line(out, status, b"");
@@ -75,18 +75,6 @@ fn settle(finished: Result<Next, Fault>, x: &mut Exchange) -> Next {
         x.cause = Some(cause);
         Next::Abort(cause)
     })
-}
-
-fn keeps(conn: &Connection, x: &Exchange) -> bool {
-    Persistence {
-        client_wants: x.head.keep_alive,
-        body_settled: relay::rest_of_request_body(x) != RestOfBody::Close,
-        response_delimited: true,
-        draining: conn.worker.drain.is_draining(),
-        requests: conn.requests,
-        requests_max: conn.listener(&x.generation).requests_max,
-    }
-    .keeps()
 }
 
 fn write_common(out: &mut Vec<u8>, conn: &Connection) {
@@ -161,7 +149,7 @@ async fn answer(
     fields: &[FieldLine],
     body: &[u8],
 ) -> Result<Next, Fault> {
-    let keeps = keeps(conn, x);
+    let keeps = relay::keeps(conn, x, true);
     filter::on_response(&route.chain, status, &mut x.response_edits);
     let is_head = x.head.method == Method::Head;
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };

@@ -34,16 +34,7 @@ pub(crate) async fn response(
         return Ok(Box::pin(tunnel::run(conn, x, lease)).await);
     }
     let framing = machine::downstream_framing(x.response.body, x.head.version);
-    let rest = rest_of_request_body(x);
-    let keeps = Persistence {
-        client_wants: x.head.keep_alive,
-        body_settled: rest != machine::RestOfBody::Close,
-        response_delimited: framing != BodyLength::UntilClose,
-        draining: worker.drain.is_draining(),
-        requests: conn.requests,
-        requests_max: conn.listener(&x.generation).requests_max,
-    }
-    .keeps();
+    let keeps = keeps(conn, x, framing != BodyLength::UntilClose);
 
     let mut body = BodyReader::for_response(x.response.body, &upstream.http);
     prepare_response_edits(x);
@@ -206,8 +197,21 @@ fn close_cause(conn: &Connection, x: &Exchange) -> Cause {
     }
 }
 
+/// Whether the client's connection is kept after this response; `delimited` says that the response tells its own end.
+pub(crate) fn keeps(conn: &Connection, x: &Exchange, delimited: bool) -> bool {
+    Persistence {
+        client_wants: x.head.keep_alive,
+        body_settled: rest_of_request_body(x) != machine::RestOfBody::Close,
+        response_delimited: delimited,
+        draining: conn.worker.drain.is_draining(),
+        requests: conn.requests,
+        requests_max: conn.listener(&x.generation).requests_max,
+    }
+    .keeps()
+}
+
 /// What to do with the part of the request body that nobody has read.
-pub(crate) fn rest_of_request_body(x: &Exchange) -> machine::RestOfBody {
+fn rest_of_request_body(x: &Exchange) -> machine::RestOfBody {
     let expectation = machine::Expectation::new(!x.upload.continued);
     let remaining = x.upload.reader.remaining();
     machine::rest_of_body(x.upload.done, remaining, expectation, x.generation.limits.drain_bytes_max)
