@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Sends requests and leaves in the middle of something, one way or another.
-async fn leave_early(world: &World, number: usize) {
+pub(crate) async fn leave_early(world: &World, number: usize) {
     let Ok(stream) = world.dial(client_host(number)).await else { return };
     let mut bytes = Vec::new();
     for n in 0..1 + world.random(3) {

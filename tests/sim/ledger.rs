@@ -3,7 +3,7 @@
 use crate::client::Ask;
 use crate::peer::{End, Reply, hash};
 use runtime::sim::Net;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use wire::http::BodyLength;
 
@@ -16,6 +16,8 @@ pub(crate) struct Ledger {
     mistaken: RefCell<BTreeMap<String, String>>,
     broken: RefCell<Vec<String>>,
     counts: RefCell<BTreeMap<String, u32>>,
+    /// Calls on any socket fail in this world, those of clients included.
+    resets_happen: Cell<bool>,
 }
 
 impl Ledger {
@@ -27,6 +29,7 @@ impl Ledger {
             mistaken: RefCell::default(),
             broken: RefCell::default(),
             counts: RefCell::default(),
+            resets_happen: Cell::new(false),
         }
     }
 
@@ -39,6 +42,11 @@ impl Ledger {
         if broken.len() < 20 {
             broken.push(what);
         }
+    }
+
+    /// From now on a client may lose its connection through no fault of the product.
+    pub(crate) fn expect_resets(&self) {
+        self.resets_happen.set(true);
     }
 
     pub(crate) fn excuse(&self, id: &str) {
@@ -97,7 +105,8 @@ impl Ledger {
             if !ours || reply.status < 400 {
                 self.broken(format!("I1: {} got {} from nobody", ask.id, reply.status));
             }
-            if reply.end != End::Complete {
+            let excused = reply.end == End::Reset && self.resets_happen.get();
+            if reply.end != End::Complete && !excused {
                 self.broken(format!("{}: our own {} is cut ({:?})", ask.id, reply.status, reply.end));
             }
             self.count(format!("status {}", reply.status));

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Each scenario runs once per seed: 200 times, `SIM_SEEDS=n` times, or with `SIM_SEED=x` alone, which repeats what a
-//! failure has printed.
+//! failure has printed. `long.rs` runs worlds with new seeds until enough has happened.
 //!
 //! - I1 every response belongs to its request, or is an error that the product made and says so;
 //! - I2 a request that is not idempotent is never seen twice by upstreams;
@@ -28,6 +28,7 @@ mod world;
 mod aborts;
 mod endings;
 mod exchanges;
+mod long;
 mod refusals;
 mod resources;
 mod stop;

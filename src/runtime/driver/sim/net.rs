@@ -170,6 +170,11 @@ impl Net {
         self.world.borrow().failing.len()
     }
 
+    /// Operations that were to fail and have not started shall not.
+    pub fn forget_failures(&self) {
+        self.world.borrow_mut().failing.clear();
+    }
+
     /// Changes the faults from here on.
     pub fn set_faults(&self, faults: Faults) {
         self.world.borrow_mut().faults = faults;
