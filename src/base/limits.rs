@@ -55,8 +55,6 @@ pub struct Limits {
     /// Body of a request that is read and thrown away after an early answer, before the connection is closed.
     /// Default 64 KiB.
     pub drain_bytes_max: u32,
-    /// Attempts after the first one. Default 1, never above 2.
-    pub retries_max: u8,
     /// Request body bytes relayed in one go, and response bytes likewise. Default 256 KiB.
     pub relay_buffer_bytes_max: u32,
     /// All relay buffers above 16 KiB of one worker together. Default 64 MiB.
@@ -73,7 +71,6 @@ impl Limits {
         idle_per_endpoint_max: 256,
         replay_bytes_max: 64 << 10,
         drain_bytes_max: 64 << 10,
-        retries_max: 1,
         relay_buffer_bytes_max: 256 << 10,
         relay_buffers_bytes_max: 64 << 20,
         log_ring_bytes: 4 << 20,

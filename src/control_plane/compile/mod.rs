@@ -93,13 +93,10 @@ impl Compiler<'_> {
     fn limits(&mut self) -> Limits {
         let listeners = &self.config.listeners;
         let connections: u64 = listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
-        let routes = self.config.sites.iter().flat_map(|site| &site.routes);
-        let attempts = routes.map(|route| route.retry().attempts).max();
         let defaults = Limits::DEFAULT;
         Limits {
             connections_max: self.share(connections),
             idle_per_endpoint_max: self.share(defaults.idle_per_endpoint_max.into()),
-            retries_max: attempts.unwrap_or(defaults.retries_max),
             ..defaults
         }
     }
