@@ -4,6 +4,7 @@
 //! progress. What belongs together for a decision (the latency and when it was measured) is one word and so never torn.
 
 use super::ejection;
+use super::idle::IdleTimeout;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use base::Instant;
@@ -52,6 +53,7 @@ pub struct EndpointCell {
     slow_start: AtomicU64,
     requests: AtomicU64,
     failures: AtomicU64,
+    idle_timeout: IdleTimeout,
 }
 
 impl EndpointCell {
@@ -68,6 +70,7 @@ impl EndpointCell {
             slow_start: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            idle_timeout: IdleTimeout::new(),
         }
     }
 
@@ -223,6 +226,11 @@ impl EndpointCell {
             Health::Up if self.ejected_since(now).is_some() => "ejected",
             Health::Up => "up",
         }
+    }
+
+    /// How long the endpoint keeps idle connections, as far as that is known.
+    pub fn idle_timeout(&self) -> &IdleTimeout {
+        &self.idle_timeout
     }
 
     /// Attempts that ever began.

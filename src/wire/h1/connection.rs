@@ -27,6 +27,26 @@ pub(super) fn upgrade_of(bytes: &[u8], version: Version, facts: &Facts) -> Optio
     (travels && !value.is_empty()).then_some(value)
 }
 
+/// The `timeout` parameter of `Keep-Alive`, in seconds: how long the sender keeps the connection while it is idle.
+///
+/// A hint from before there were rules for it: what cannot be read is no error and says nothing.
+pub(super) fn idle_timeout(bytes: &[u8], facts: &Facts) -> Option<u32> {
+    if !facts.keep_alive.is_present() {
+        return None;
+    }
+    let mut parameters = facts.keep_alive.value.of(bytes).split(|&byte| byte == b',').map(trim);
+    let value = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_at_checked(b"timeout=".len())?;
+        name.eq_ignore_ascii_case(b"timeout=").then_some(value)
+    })?;
+    // Longer than any connection is kept.
+    (1..=6)
+        .contains(&value.len())
+        .then_some(value)?
+        .iter()
+        .try_fold(0, |seconds, byte| byte.is_ascii_digit().then(|| seconds * 10 + u32::from(byte - b'0')))
+}
+
 /// The protocols of an `Upgrade` value.
 pub(super) fn protocols(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim)

@@ -18,6 +18,7 @@ pub(super) struct Facts {
     pub(super) host: Seen,
     pub(super) expect: Seen,
     pub(super) upgrade: Seen,
+    pub(super) keep_alive: Seen,
     connection: Seen,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
@@ -190,8 +191,12 @@ fn note(facts: &mut Facts, known: Known, value: Span) -> bool {
             facts.expect.note(value);
             return true;
         }
+        Known::KeepAlive => {
+            facts.keep_alive.note(value);
+            return true;
+        }
         // `Trailer` announces what we drop.
-        Known::KeepAlive | Known::ProxyConnection | Known::Te | Known::Trailer | Known::Http2Settings => {
+        Known::ProxyConnection | Known::Te | Known::Trailer | Known::Http2Settings => {
             return true;
         }
         _ => {}

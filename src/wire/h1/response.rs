@@ -101,6 +101,7 @@ fn fill(
         && !is_contradictory(head, facts)
         && connection::wants_to_persist(head.version, facts);
     head.upgrade = connection::upgrade_of(bytes, head.version, facts);
+    head.idle_timeout = connection::idle_timeout(bytes, facts);
     Ok(())
 }
 

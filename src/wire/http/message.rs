@@ -146,6 +146,8 @@ pub struct ResponseHead {
     pub content_length: Option<u64>,
     /// The upstream will keep the connection open after this response.
     pub keep_alive: bool,
+    /// Seconds for which the upstream keeps the connection while it is idle, if it says so in `Keep-Alive`.
+    pub idle_timeout: Option<u32>,
     /// Value of `Upgrade`, when `Connection` names it as well.
     pub upgrade: Option<Span>,
     /// Length of the head in bytes, with the empty line that ends it.

@@ -224,6 +224,28 @@ fn a_body_is_framed_as_its_client_understands_it() {
 }
 
 #[test]
+fn an_announced_idle_timeout_is_read_where_it_makes_sense() {
+    for (value, seconds) in [
+        ("timeout=5", Some(5)),
+        ("timeout=5, max=100", Some(5)),
+        ("max=100 ,\tTimeout=72", Some(72)),
+        ("timeout=0", Some(0)),
+        ("timeout=999999", Some(999_999)),
+        ("timeout=1000000", None),
+        ("timeout=", None),
+        ("timeout=-5", None),
+        ("timeout=5s", None),
+        ("timeout", None),
+        ("max=3", None),
+        ("", None),
+    ] {
+        let head = response(ok(&format!("Content-Length: 0\r\nKeep-Alive: {value}\r\n"))).expect(value);
+        assert_eq!(head.head.idle_timeout, seconds, "{value}");
+    }
+    assert_eq!(response(ok("Content-Length: 0\r\n")).expect("plain").head.idle_timeout, None);
+}
+
+#[test]
 fn every_reason_is_a_name_of_its_own() {
     let mut reasons = HeadError::REASONS.to_vec();
     reasons.sort_unstable();
