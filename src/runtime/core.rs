@@ -210,7 +210,7 @@ impl Core {
             return None;
         };
         let waker = match completion.event {
-            Event::Received(result) => received(socket, result),
+            Event::Received(result) => received(socket, result, self.now.get()),
             Event::Sent(result) => {
                 socket.sent(result);
                 if !socket.closing {
@@ -400,7 +400,7 @@ fn suspend(accepts: &mut crate::socket::Accepts, token: Token, driver: &mut Driv
     }
 }
 
-fn received(socket: &mut Socket, result: Result<Received, Errno>) -> Option<Waker> {
+fn received(socket: &mut Socket, result: Result<Received, Errno>, now: Instant) -> Option<Waker> {
     let armed = std::mem::replace(&mut socket.receive, Receive::Idle);
     socket.expect_quiet = false;
     let buf = match (result, armed) {
@@ -420,12 +420,12 @@ fn received(socket: &mut Socket, result: Result<Received, Errno>) -> Option<Wake
         (Err(libc::EAGAIN | libc::EINTR), _) => return socket.reader.clone(),
         // Only a closing socket cancels its receive, and nobody asks it for the reason.
         (Err(errno), _) => {
-            socket.end = Some(End::Failed(errno));
+            (socket.end, socket.ended_at) = (Some(End::Failed(errno)), now);
             return socket.reader.clone();
         }
     };
     match buf.is_empty() {
-        true => socket.end = Some(End::Eof),
+        true => (socket.end, socket.ended_at) = (Some(End::Eof), now),
         false => socket.deliver(buf),
     }
     socket.reader.clone()

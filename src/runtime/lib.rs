@@ -74,6 +74,6 @@ pub use crate::listener::Listener;
 pub use crate::options::{Gauges, Options};
 pub use crate::probe::{DriverKind, IoChoice, ProbeError, Selection, probe};
 pub use crate::runtime::{Runtime, clock};
-pub use crate::stream::Stream;
+pub use crate::stream::{IdleState, Stream};
 pub use crate::timer::Timer;
 pub use crate::wake::Remote;

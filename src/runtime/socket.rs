@@ -16,6 +16,8 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 use std::task::Waker;
 
+use base::time::Instant;
+
 use crate::buffers::Buf;
 use crate::driver::{Cancelled, Driver, Errno, Op, Submitted, Target, Token};
 use crate::output::Output;
@@ -40,6 +42,8 @@ pub(crate) struct Socket {
     pub(crate) inbox: Option<Buf>,
     /// Why nothing more will be received; reported after `inbox`, and again every time.
     pub(crate) end: Option<End>,
+    /// When `end` was noticed.
+    pub(crate) ended_at: Instant,
     /// Why nothing more will be sent.
     pub(crate) send_error: Option<Errno>,
     /// The task of the last receive, accept or connect; kept after it was woken.
@@ -106,6 +110,7 @@ impl Socket {
             receive: Receive::Idle,
             inbox: None,
             end: None,
+            ended_at: Instant::ZERO,
             send_error: None,
             reader: None,
             writer: None,

@@ -285,6 +285,42 @@ pub(crate) fn acked_bytes(fd: RawFd) -> Option<u64> {
     (result == 0 && len as usize >= needed).then_some(info.tcpi_bytes_acked)
 }
 
+/// Bytes in the send queue of a TCP socket that the peer's kernel has not acknowledged; None without TCP.
+///
+/// The queue's numbers outlive the connection: after a reset they say what was acknowledged before it.
+pub(crate) fn unacked_bytes(fd: RawFd) -> Option<u64> {
+    // On a Unix socket the same call counts something else.
+    acked_bytes(fd)?;
+    let mut bytes: c_int = 0;
+    // SAFETY: TIOCOUTQ (the same as SIOCOUTQ) writes one int, which lives through the call.
+    check(unsafe { libc::ioctl(fd, libc::TIOCOUTQ, &raw mut bytes) }).ok()?;
+    u64::try_from(bytes).ok()
+}
+
+/// What a receive would find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peeked {
+    Nothing,
+    Bytes,
+    End,
+    Failed,
+}
+
+/// Looks at what the next receive would find, without taking it.
+pub(crate) fn peek(fd: RawFd) -> Peeked {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: one writable byte, which lives through the call.
+    match unsafe { libc::recv(fd, (&raw mut byte).cast(), 1, flags) } {
+        0 => Peeked::End,
+        1.. => Peeked::Bytes,
+        _ => match errno() {
+            libc::EAGAIN | libc::EINTR => Peeked::Nothing,
+            _ => Peeked::Failed,
+        },
+    }
+}
+
 /// Closes a descriptor that the caller owns and forgets.
 pub(crate) fn close(fd: RawFd) {
     // SAFETY: no memory is passed. Linux closes the descriptor even when it reports an error.

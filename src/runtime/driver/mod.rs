@@ -52,7 +52,7 @@ use crate::bind::Bound;
 use crate::buffers::Buf;
 use crate::output::Message;
 use crate::socket::Socket;
-use crate::sys::{self, End, SockAddr};
+use crate::sys::{self, End, Peeked, SockAddr};
 use epoll::Epoll;
 use ring::Ring;
 use sim::Sim;
@@ -304,6 +304,22 @@ impl Driver {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => sys::acked_bytes(fd),
             Driver::Sim(sim) => sim.acked_bytes(fd),
+        }
+    }
+
+    /// Bytes taken by the kernel that the peer has not acknowledged.
+    pub(crate) fn unacked_bytes(&self, fd: RawFd) -> Option<u64> {
+        match self {
+            Driver::Ring(_) | Driver::Epoll(_) => sys::unacked_bytes(fd),
+            Driver::Sim(sim) => sim.unacked_bytes(fd),
+        }
+    }
+
+    /// What a receive would find now; takes nothing, and does not concern one that is pending.
+    pub(crate) fn peek(&self, fd: RawFd) -> Peeked {
+        match self {
+            Driver::Ring(_) | Driver::Epoll(_) => sys::peek(fd),
+            Driver::Sim(sim) => sim.peek(fd),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Bytes arrive complete and in order, whatever their size and whoever is slow.
 
+use std::io;
+
 use super::*;
 
 #[test]
@@ -235,4 +237,103 @@ fn unix_sockets_carry_bytes_and_a_stale_file_is_replaced() {
         }
     });
     std::fs::remove_file(path).expect("the file is there");
+}
+
+/// A connection whose server is an ordinary socket of the test: what it does is done when the call returns.
+async fn to_std_server(rt: &Runtime) -> (Stream, std::net::TcpStream) {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let addr = Addr::Ip(listener.local_addr().expect("bound"));
+    let client = rt.connect(&addr, ConnectOptions::default()).await.expect("connected");
+    (client, listener.accept().expect("accepted").0)
+}
+
+#[test]
+fn an_end_that_the_loop_has_not_reaped_is_seen_by_asking_the_kernel() {
+    on_each_driver(|rt| async move {
+        let (client, server) = to_std_server(&rt).await;
+        client.watch();
+        // Lets the receive reach the kernel.
+        until(&rt, || true).await;
+        rt.yield_now().await;
+        assert_eq!(client.idle_state_now(), IdleState::Quiet);
+        drop(server);
+        assert_eq!(client.idle_state(), IdleState::Quiet, "not reaped");
+        assert_eq!(client.idle_state_now(), IdleState::Ended { at: rt.now() });
+        until(&rt, || client.idle_state() != IdleState::Quiet).await;
+        assert!(matches!(client.idle_state(), IdleState::Ended { at } if at <= rt.now()));
+    });
+}
+
+#[test]
+fn bytes_and_resets_on_a_quiet_connection_are_seen_by_asking_the_kernel() {
+    use std::io::Write;
+    on_each_driver(|rt| async move {
+        let (client, mut server) = to_std_server(&rt).await;
+        client.watch();
+        rt.yield_now().await;
+        server.write_all(b"408").expect("sent");
+        assert_eq!(client.idle_state_now(), IdleState::Disturbed);
+
+        let (client, server) = to_std_server(&rt).await;
+        client.watch();
+        rt.yield_now().await;
+        crate::sys::set_reset_on_close(std::os::fd::AsRawFd::as_raw_fd(&server));
+        drop(server);
+        assert_eq!(client.idle_state_now(), IdleState::Disturbed);
+    });
+}
+
+/// What the kernel says about `question` after it was sent and the connection has ended.
+async fn ended(rt: &Runtime, client: &Stream) -> (io::Result<usize>, Option<u64>) {
+    client.flushed(0).await.ok();
+    let end = client.recv().await.map(|buf| buf.len());
+    // A reset may follow the end; its trace in the kernel must not change the answer.
+    rt.yield_now().await;
+    (end, client.unacked_bytes())
+}
+
+#[test]
+fn a_peer_that_ended_before_it_was_sent_anything_has_acknowledged_none_of_it() {
+    use std::io::{Read, Write};
+    on_each_driver(|rt| async move {
+        let (client, mut server) = to_std_server(&rt).await;
+        client.write(|out| out.extend_from_slice(b"first"));
+        client.flushed(0).await.expect("sent");
+        server.read_exact(&mut [0; 5]).expect("read");
+        server.write_all(b"answer").expect("sent");
+        assert_eq!(receive(&client, 6).await, b"answer");
+        // The end is on its way, or there, and nobody on our side knows.
+        drop(server);
+        client.write(|out| out.extend_from_slice(b"question"));
+        let (end, unacked) = ended(&rt, &client).await;
+        assert_eq!((end.expect("a clean end"), unacked), (0, Some(8)));
+        // The kernel has had the reset by now, and still knows.
+        let timer = rt.timer();
+        timer.set(rt.now() + Duration::from_millis(20));
+        timer.wait().await;
+        assert_eq!(client.unacked_bytes(), Some(8));
+    });
+}
+
+#[test]
+fn a_peer_that_ended_after_its_kernel_had_the_bytes_has_acknowledged_them() {
+    use std::io::Read;
+    on_each_driver(|rt| async move {
+        // Read: an orderly end.
+        let (client, mut server) = to_std_server(&rt).await;
+        client.write(|out| out.extend_from_slice(b"question"));
+        client.flushed(0).await.expect("sent");
+        server.read_exact(&mut [0; 8]).expect("read");
+        drop(server);
+        let (end, unacked) = ended(&rt, &client).await;
+        assert_eq!((end.expect("a clean end"), unacked), (0, Some(0)));
+        // Not read: a reset, after which nothing that the kernel says is proof.
+        let (client, server) = to_std_server(&rt).await;
+        client.write(|out| out.extend_from_slice(b"question"));
+        client.flushed(0).await.expect("sent");
+        server.peek(&mut [0; 1]).expect("arrived");
+        drop(server);
+        let (end, _) = ended(&rt, &client).await;
+        assert!(end.is_err(), "{end:?}");
+    });
 }

@@ -21,6 +21,7 @@ use super::listen::Sending;
 use super::net::Call;
 use super::world::{Happening, World};
 use crate::output::Message;
+use crate::sys::Peeked;
 
 /// A connection, or an attempt at one. Side 0 is the client's.
 pub(super) struct Link {
@@ -41,6 +42,11 @@ pub(super) struct Side {
     in_flight: usize,
     /// Bytes of this side that have arrived at the other.
     acked: u64,
+    /// Bytes that this side has taken to send them.
+    taken: u64,
+    /// How many of them it knows to have arrived. Only what the other side sends tells it: acknowledgements on their own
+    /// may be late or lost, so here they always are.
+    told: u64,
     pub(super) last_arrival: Instant,
     /// This direction ends once `outbox` is empty.
     ends: bool,
@@ -66,6 +72,8 @@ impl Side {
             outbox: VecDeque::new(),
             in_flight: 0,
             acked: 0,
+            taken: 0,
+            told: 0,
             last_arrival: Instant::ZERO,
             ends: false,
             fin_sent: false,
@@ -110,10 +118,11 @@ impl World {
         }
         let Some(side) = self.links.get_mut(key).map(|link| &mut link.sides[at]) else { return };
         if side.inbox.is_empty() {
-            let result = match (side.reset, side.eof) {
-                (true, _) => Err(libc::ECONNRESET),
-                (false, true) if pooled => Ok(Received::Pooled(crate::buffers::Buf::empty())),
-                (false, true) => Ok(Received::Owned(0)),
+            // An end that came before a reset is still an end, as in Linux.
+            let result = match (side.eof, side.reset) {
+                (true, _) if pooled => Ok(Received::Pooled(crate::buffers::Buf::empty())),
+                (true, _) => Ok(Received::Owned(0)),
+                (false, true) => Err(libc::ECONNRESET),
                 (false, false) => return,
             };
             self.take_pending(fd, super::super::Op::Receive);
@@ -238,6 +247,7 @@ impl World {
         let side = &mut self.links.get_mut(key)?.sides[at];
         // SAFETY: as above.
         let copied = unsafe { (*message).copy(taken, room, &mut side.outbox) };
+        side.taken += copied as u64;
         let taken = taken + copied;
         let ended = taken == total || (short && taken > 0);
         self.sock(fd)?.send = if ended { None } else { Some(Sending { message, taken }) };
@@ -257,6 +267,7 @@ impl World {
         let (capacity, faults) = (self.options.receive_capacity, self.faults);
         while let Some(link) = self.links.get(key) {
             let (here, there) = (&link.sides[from], &link.sides[1 - from]);
+            let acks = there.acked;
             if self.is_blackholed(here.addr.ip(), there.addr.ip()) {
                 return;
             }
@@ -266,7 +277,7 @@ impl World {
                 let fin = here.ends && here.outbox.is_empty() && !here.fin_sent && !here.reset;
                 if fin && let Some(at) = self.arrival(key, from) {
                     self.links.get_mut(key).expect("just looked up").sides[from].fin_sent = true;
-                    self.schedule(at, Happening::Fin { link: key, to: 1 - from });
+                    self.schedule(at, Happening::Fin { link: key, to: 1 - from, acks });
                 }
                 return;
             }
@@ -279,7 +290,7 @@ impl World {
             let side = &mut self.links.get_mut(key).expect("just looked up").sides[from];
             let bytes: Vec<u8> = side.outbox.drain(..len).collect();
             side.in_flight += len;
-            self.schedule(at, Happening::Arrive { link: key, to: 1 - from, bytes });
+            self.schedule(at, Happening::Arrive { link: key, to: 1 - from, bytes, acks });
         }
     }
 
@@ -292,6 +303,23 @@ impl World {
         self.pump_quietly(link, side);
     }
 
+    pub(super) fn unacked_bytes(&self, fd: RawFd) -> Option<u64> {
+        let (link, side) = self.link_of(fd)?;
+        let side = &self.links.get(link)?.sides[side];
+        Some(side.taken - side.told)
+    }
+
+    pub(super) fn peek(&self, fd: RawFd) -> Peeked {
+        let side = self.link_of(fd).and_then(|(link, side)| Some(&self.links.get(link)?.sides[side]));
+        match side {
+            None => Peeked::Failed,
+            Some(side) if !side.inbox.is_empty() => Peeked::Bytes,
+            Some(side) if side.eof => Peeked::End,
+            Some(side) if side.reset => Peeked::Failed,
+            Some(_) => Peeked::Nothing,
+        }
+    }
+
     pub(super) fn acked_bytes(&self, fd: RawFd) -> Option<u64> {
         let (link, side) = self.link_of(fd)?;
         Some(self.links.get(link)?.sides[side].acked)
@@ -300,7 +328,7 @@ impl World {
 
 /// Arriving and ending.
 impl World {
-    pub(super) fn arrive(&mut self, key: Key<Link>, to: usize, bytes: &[u8]) {
+    pub(super) fn arrive(&mut self, key: Key<Link>, to: usize, bytes: &[u8], acks: u64) {
         let Some(link) = self.links.get_mut(key) else { return };
         let sender = &mut link.sides[1 - to];
         sender.in_flight -= bytes.len();
@@ -309,6 +337,7 @@ impl World {
             return self.send_reset(key, to);
         }
         here.inbox.extend(bytes);
+        here.told = here.told.max(acks);
         let fd = here.fd;
         link.sides[1 - to].acked += bytes.len() as u64;
         self.note("arrived", fd.unwrap_or(-1), i64::try_from(bytes.len()).unwrap_or(i64::MAX));
@@ -317,9 +346,10 @@ impl World {
         }
     }
 
-    pub(super) fn fin(&mut self, key: Key<Link>, to: usize) {
+    pub(super) fn fin(&mut self, key: Key<Link>, to: usize, acks: u64) {
         let Some(side) = self.links.get_mut(key).map(|link| &mut link.sides[to]) else { return };
         side.eof = true;
+        side.told = side.told.max(acks);
         let fd = side.fd;
         self.note("fin", fd.unwrap_or(-1), 0);
         if let Some(fd) = fd {

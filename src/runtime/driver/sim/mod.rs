@@ -35,7 +35,7 @@ use base::time::Instant;
 
 use super::{Cancelled, Completion, Counts, Op, Submitted, Target, Token};
 use crate::output::Message;
-use crate::sys::{End, SockAddr};
+use crate::sys::{End, Peeked, SockAddr};
 pub use net::{Call, Faults, Net, SimOptions};
 pub(crate) use world::World;
 
@@ -141,6 +141,14 @@ impl Sim {
 
     pub(crate) fn acked_bytes(&self, fd: RawFd) -> Option<u64> {
         self.world.borrow().acked_bytes(fd)
+    }
+
+    pub(crate) fn unacked_bytes(&self, fd: RawFd) -> Option<u64> {
+        self.world.borrow().unacked_bytes(fd)
+    }
+
+    pub(crate) fn peek(&self, fd: RawFd) -> Peeked {
+        self.world.borrow().peek(fd)
     }
 
     pub(crate) fn discard(&mut self, fd: RawFd) {

@@ -54,10 +54,13 @@ pub(super) enum Happening {
         link: Key<Link>,
         to: usize,
         bytes: Vec<u8>,
+        /// How many bytes of the other direction had arrived when this left.
+        acks: u64,
     },
     Fin {
         link: Key<Link>,
         to: usize,
+        acks: u64,
     },
     Reset {
         link: Key<Link>,
@@ -205,8 +208,8 @@ impl World {
             }
             let Some(Reverse(due)) = self.agenda.pop() else { return };
             match due.what {
-                Happening::Arrive { link, to, bytes } => self.arrive(link, to, &bytes),
-                Happening::Fin { link, to } => self.fin(link, to),
+                Happening::Arrive { link, to, bytes, acks } => self.arrive(link, to, &bytes, acks),
+                Happening::Fin { link, to, acks } => self.fin(link, to, acks),
                 Happening::Reset { link, to } => self.reset(link, to),
                 Happening::Syn { link } => self.syn(link),
                 Happening::Established { link } => self.established(link),
