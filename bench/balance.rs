@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use traffic::Origin;
 use traffic::balance::{Algorithm, Balancer, HashKey, Pick};
-use traffic::health::{EndpointCell, Health};
+use traffic::health::{EjectionRules, EndpointCell, Health};
 use traffic::retry::RetryBudget;
 use traffic::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
 
@@ -64,6 +64,8 @@ fn upstream(algorithm: Algorithm, count: u32) -> Upstream {
         endpoints,
         balancer,
         timeouts: UpstreamTimeouts::default(),
+        ejection: EjectionRules::default(),
+        success_rate: None,
         budget: Arc::new(RetryBudget::new()),
         http: HttpLimits::DEFAULT,
     }

@@ -13,7 +13,6 @@ use crate::upstream::{self, lease::Lease};
 use base::Instant;
 use std::rc::Rc;
 use std::time::Duration;
-use traffic::balance::Pick;
 use traffic::filter::Verdict;
 use traffic::health::Outcome;
 use traffic::retry::{self, Attempt, Decision, Failure};
@@ -116,7 +115,7 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
     upstream.budget.deposit();
     let mut fresh_only = false;
     loop {
-        let endpoint = pick(conn, x, upstream)?;
+        let endpoint = upstream::choose::endpoint(conn, x, upstream).await?;
         x.endpoint = Some(endpoint.id);
         x.attempts += 1;
         x.attempt = AttemptFacts::NEW;
@@ -163,15 +162,6 @@ fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, f
     retry::decide(&route.retry, &attempt, &upstream.budget, now)
 }
 
-fn pick<'a>(conn: &Connection, x: &Exchange, upstream: &'a Upstream) -> Result<&'a Endpoint, Fault> {
-    let worker = &*conn.worker;
-    let random = &mut *worker.rng.borrow_mut();
-    let key = upstream.hash_key(x.request(), x.facts.client).unwrap_or_else(|| random.next_u64());
-    let pick = Pick { key, now: worker.rt.now(), random, avoid: &x.failed };
-    let endpoint = upstream.pick(pick).map_err(|_| Cause::NoEndpoint)?;
-    Ok(upstream.endpoint(endpoint))
-}
-
 /// One attempt on one endpoint: lease a connection, send the request, relay the response.
 async fn attempt(
     conn: &Connection,
@@ -188,7 +178,7 @@ async fn attempt(
         Ok(lease) => lease,
         Err(cause) => {
             x.phases.mark(Phase::Connect, worker.rt.now());
-            endpoint.cell.observe(worker.rt.now(), worker.rt.now().since(began), Outcome::ConnectFailed);
+            upstream::choose::judge(conn, upstream, endpoint, began, Outcome::ConnectFailed);
             return Err(cause.into());
         }
     };
@@ -196,18 +186,17 @@ async fn attempt(
     x.phases.mark(Phase::Connect, worker.rt.now());
 
     let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease).await;
-    let now = worker.rt.now();
-    x.phases.mark(Phase::Wait, now);
+    x.phases.mark(Phase::Wait, worker.rt.now());
     match &answered {
         Ok(()) => {
             let outcome =
                 if matches!(x.response.status, 502..=504) { Outcome::GatewayError } else { Outcome::Success };
-            endpoint.cell.observe(now, now.since(began), outcome);
+            upstream::choose::judge(conn, upstream, endpoint, began, outcome);
         }
         Err(Fault(cause)) if cause.side() == traffic::Side::Upstream => {
             // A pooled connection that the endpoint had closed meanwhile is no failure of the endpoint.
             if lease.is_fresh() || x.attempt.answered || *cause == Cause::UpstreamTimeout {
-                endpoint.cell.observe(now, now.since(began), Outcome::GatewayError);
+                upstream::choose::judge(conn, upstream, endpoint, began, Outcome::GatewayError);
             }
         }
         Err(_) => {}

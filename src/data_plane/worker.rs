@@ -6,6 +6,7 @@ use crate::date::DateCache;
 use crate::drain::{Drain, Stop};
 use crate::exchange::Exchange;
 use crate::upstream::pool::Pool;
+use base::Instant;
 use base::ids::{ListenerId, WorkerId};
 use base::publish::Subscriber;
 use base::rng::Rng;
@@ -16,6 +17,7 @@ use std::io;
 use std::ops::Deref;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use traffic::Snapshot;
 use traffic::stats::WorkerStats;
 
@@ -83,6 +85,9 @@ pub(crate) struct Worker {
     pub(crate) log: RefCell<Producer>,
     /// The record being written; kept for its memory.
     pub(crate) log_line: RefCell<Vec<u8>>,
+    /// When the worker last found that it had not run for longer than [`STALL`]. What began before that says nothing
+    /// about endpoints.
+    pub(crate) stalled: Cell<Instant>,
     generation: RefCell<Rc<Generation>>,
     snapshots: Rc<RefCell<Subscriber<Snapshot>>>,
     /// Exchanges that no connection uses, with their buffers. Boxed, so that handing one out moves a pointer.
@@ -91,6 +96,9 @@ pub(crate) struct Worker {
     request_ids: Cell<u64>,
     request_id_prefix: u64,
 }
+
+/// A longer time between two turns is no wait for I/O.
+const STALL: Duration = Duration::from_secs(2);
 
 /// Spare exchanges kept for reuse; beyond it their memory is given back.
 const SPARE_EXCHANGES_MAX: usize = 256;
@@ -120,6 +128,7 @@ impl Worker {
             accepting: Cell::new(0),
             log: RefCell::new(log),
             log_line: RefCell::default(),
+            stalled: Cell::new(Instant::ZERO),
             generation: RefCell::new(Rc::new(generation)),
             snapshots,
             spare: RefCell::default(),
@@ -176,6 +185,15 @@ impl Worker {
         }
     }
 
+    /// Notices that the thread, the process or the machine stood still. The sweeper of the pool ends every wait within
+    /// a second.
+    fn notice_stall(&self, before: Instant) {
+        if self.rt.now().since(before) > STALL {
+            self.stalled.set(self.rt.now());
+            self.stats.stalls.add(1);
+        }
+    }
+
     /// Tells the control plane how the worker is, at the end of a turn.
     fn publish_gauges(&self) {
         let gauges = self.rt.gauges();
@@ -206,7 +224,9 @@ pub fn run(rt: &Runtime, start: WorkerStart) -> io::Result<()> {
 
     // One turn. Everything that happens in it happens at one moment: `now` is read once, after the wait.
     while !worker.drain.is_finished(&worker) {
+        let before = rt.now();
         rt.submit_and_wait(worker.drain.deadline())?;
+        worker.notice_stall(before);
         worker.take_newest_generation();
         worker.drain.observe(&stop, rt.now());
         rt.reap();

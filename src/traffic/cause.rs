@@ -162,6 +162,8 @@ causes! {
     Redirect = "redirect", Ringway, Filter, 308, "";
     /// No endpoint of the upstream can take the request.
     NoEndpoint = "no_endpoint", Ringway, Balance, 503, "destination_unavailable";
+    /// Too few endpoints of the upstream are healthy.
+    NoHealthyEndpoint = "no_healthy_endpoint", Ringway, Balance, 503, "destination_unavailable";
     /// The endpoint refused the connection.
     ConnectRefused = "connect_refused", Upstream, Lease, 502, "connection_refused";
     /// The endpoint cannot be reached.

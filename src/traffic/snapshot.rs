@@ -5,7 +5,7 @@
 
 use crate::balance::Balancer;
 use crate::filter::Chain;
-use crate::health::EndpointCell;
+use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
 use crate::origin::Origin;
 use crate::retry::{RetryBudget, RetryRules};
 use crate::route::RouteTable;
@@ -193,6 +193,10 @@ pub struct Upstream {
     pub endpoints: Vec<Endpoint>,
     pub balancer: Balancer,
     pub timeouts: UpstreamTimeouts,
+    /// When traffic alone takes an endpoint out, and how one comes back.
+    pub ejection: EjectionRules,
+    /// How outliers are found; `None` is not at all. Evaluated by the control plane.
+    pub success_rate: Option<SuccessRateRules>,
     /// Shared by all workers and routes that use the upstream.
     pub budget: Arc<RetryBudget>,
     pub http: HttpLimits,

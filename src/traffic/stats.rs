@@ -92,6 +92,10 @@ pub struct WorkerStats {
     pub accept_pauses: Counter,
     pub requests: Counter,
     pub retries: Counter,
+    /// Requests that waited for the first health check of an upstream.
+    pub held: Counter,
+    /// Times that the worker found it had not run for seconds.
+    pub stalls: Counter,
     /// Attempts that found an idle upstream connection.
     pub pool_hits: Counter,
     /// Attempts that had to connect.

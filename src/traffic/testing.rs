@@ -1,7 +1,7 @@
 //! Requests and upstreams for tests.
 
 use crate::balance::{Algorithm, Balancer, HashKey};
-use crate::health::{EndpointCell, Health};
+use crate::health::{EjectionRules, EndpointCell, Health};
 use crate::origin::Origin;
 use crate::retry::RetryBudget;
 use crate::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
@@ -62,6 +62,8 @@ pub(crate) fn upstream(algorithm: Algorithm, endpoints: Vec<Endpoint>) -> Upstre
         endpoints,
         balancer,
         timeouts: UpstreamTimeouts::default(),
+        ejection: EjectionRules::default(),
+        success_rate: None,
         budget: Arc::new(RetryBudget::new()),
         http: HttpLimits::DEFAULT,
     }

@@ -139,6 +139,7 @@ fn upstreams_show_the_state_of_every_endpoint() {
             Instant::from_nanos(1),
             Duration::from_millis(2),
             traffic::health::Outcome::GatewayError,
+            &traffic::health::EjectionRules::default(),
         );
     });
     let upstreams = node.get_json("/v1/upstreams");

@@ -3,6 +3,7 @@ use base::addr::Addr;
 use base::ids::{RouteId, UpstreamId};
 use config::{Format, Sealed};
 use std::net::IpAddr;
+use std::time::Duration;
 use traffic::health::Health;
 use traffic::snapshot::Action;
 use wire::h1::{Progress, RequestReader};
@@ -125,7 +126,7 @@ fn run_time_state_carries_over_by_identity_not_by_place() {
 #[test]
 fn an_endpoint_that_is_down_does_not_stay_down_when_its_checks_are_taken_away() {
     let before = compiled(TWO_SITES).snapshot;
-    before.upstreams[0].endpoints[0].cell.set_health(Health::Down, base::Instant::ZERO);
+    before.upstreams[0].endpoints[0].cell.set_health(Health::Down, base::Instant::ZERO, Duration::ZERO);
     let unchecked = TWO_SITES.replace("health { http \"/healthz\" every=\"1s\" }", "");
     let after = compile(&config(&unchecked), 2, Some(&before)).unwrap().snapshot;
     assert_eq!(after.upstreams[0].endpoints[0].cell.health(), Health::Up);

@@ -7,7 +7,7 @@ use base::limits::HttpLimits;
 use config::model::{Balance, HashKey, Tier};
 use std::sync::Arc;
 use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey};
-use traffic::health::{EndpointCell, Health};
+use traffic::health::{EjectionRules, EndpointCell, Health};
 use traffic::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
 
 impl Compiler<'_> {
@@ -25,6 +25,8 @@ impl Compiler<'_> {
                 endpoints,
                 balancer,
                 timeouts: timeouts(&written.timeouts),
+                ejection: EjectionRules::default(),
+                success_rate: None,
                 budget: self.carried.budget(&written.name).unwrap_or_default(),
                 http: HttpLimits::DEFAULT,
             });

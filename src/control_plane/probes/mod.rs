@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use traffic::Snapshot;
-use traffic::health::{Check, CheckRules, EndpointCell, Health};
+use traffic::health::{Check, CheckRules, EjectionRules, EndpointCell, Evidence, Health};
 
 /// The checks of one endpoint.
 #[derive(Debug)]
@@ -61,13 +61,13 @@ async fn watch(node: Arc<Node>, probe: Probe, mut rng: Rng, slots: Arc<Semaphore
     let mut first = true;
     loop {
         let now = node.now();
-        tokio::time::sleep(check.next_due(now, rng.next_u64()).since(now)).await;
+        tokio::time::sleep(check.next_due(now, Evidence::default()).since(now)).await;
         let result = {
             // An error only if the semaphore were closed, which nobody does; then there is no bound to keep.
             let _slot = slots.acquire().await;
             probe.perform().await
         };
-        probe.conclude(&node, &mut check, result, node.now());
+        probe.conclude(&node, &mut check, result, node.now(), rng.next_u64());
         if first {
             first = false;
             node.first_round.finish_one();
@@ -99,10 +99,18 @@ impl Probe {
     }
 
     /// Notes a result, and the change of health that it may bring.
-    fn conclude(&self, node: &Node, check: &mut Check, result: Result<(), String>, now: Instant) {
-        let changed = check.on_result(result.is_ok(), now);
+    fn conclude(
+        &self,
+        node: &Node,
+        check: &mut Check,
+        result: Result<(), String>,
+        now: Instant,
+        jitter: u64,
+    ) {
+        let changed = check.on_result(result.is_ok(), now, jitter);
+        self.cell.set_checked();
         if let Some(health) = changed {
-            self.cell.set_health(health, now);
+            self.cell.set_health(health, now, EjectionRules::default().slow_start);
             self.announce(health, result.as_ref().err());
         }
         match result {

@@ -189,7 +189,7 @@ fn results_are_written_into_the_cell_and_explained() {
     let probe = probe(Addr::Ip("127.0.0.1:9".parse().unwrap()), "tcp rise=2 fall=3");
     let mut check = Check::new(rules(probe.schedule()), probe.cell.health());
     let mut conclude = |result: Result<(), String>| {
-        probe.conclude(&node, &mut check, result, Instant::from_nanos(1));
+        probe.conclude(&node, &mut check, result, Instant::from_nanos(1), 0);
         (probe.cell.health(), node.findings.last("api", &probe.addr))
     };
     let refused = || Err("connection refused".to_owned());

@@ -163,6 +163,8 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_accept_pauses", "Times that accepting paused for lack of room.", |w| &w.accept_pauses),
     ("ringway_worker_requests", "Requests by worker.", |w| &w.requests),
     ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),
+    ("ringway_balance_held", "Requests that waited for the first health check of an upstream.", |w| &w.held),
+    ("ringway_worker_stalls", "Times that the worker found it had not run for more than 2 s.", |w| &w.stalls),
     ("ringway_pool_hits", "Attempts that found an idle upstream connection.", |w| &w.pool_hits),
     ("ringway_pool_misses", "Attempts that had to connect.", |w| &w.pool_misses),
     ("ringway_pool_stale", "Idle upstream connections that turned out to be closed.", |w| &w.pool_stale),

@@ -1,5 +1,6 @@
 //! The upstream's side: connections to endpoints, and HTTP/1.1 over them.
 
+pub(crate) mod choose;
 pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod lease;

@@ -1,9 +1,12 @@
 //! Which endpoint of an upstream takes an attempt.
 //!
-//! Endpoints stand in *tiers*: tier 0 serves as long as at least [`HEALTHY_PERCENT_MIN`] of it is healthy, then the next
-//! one, and so on. When no tier is that healthy, the healthiest one *fails open*: all its endpoints count, because it is
-//! more likely that the checks are wrong than that everything is down, and because the few healthy endpoints would break
-//! under the load of all. Endpoints that failed an attempt of the same request are avoided as long as there is another.
+//! Endpoints stand in *tiers*: tier 0 serves as long as at least [`Thresholds::healthy_permille_min`] of it is healthy,
+//! then the next one, and so on. When no tier is that healthy, the healthiest one *fails open*: all its endpoints count,
+//! because it is more likely that the checks are wrong than that everything is down, and because the few healthy endpoints
+//! would break under the load of all. Whoever would rather serve nobody says so in [`Thresholds::fail_open`].
+//!
+//! As long as nothing at all is known, because no check has had a result, there is nothing to choose by:
+//! [`NoEndpoint::Unchecked`] asks the caller to wait a moment. Endpoints that failed an attempt of the same request are avoided as long as there is another.
 //!
 //! An endpoint that comes back after it was down gets its share step by step: fewer turns and draws, or a smaller weight in
 //! comparisons. Hashed keys come back to it at once; anything else would move them twice.
@@ -22,7 +25,7 @@ mod screen;
 mod tier;
 
 pub use key::HashKey;
-pub use screen::{EJECTED_PERCENT_MAX, HEALTHY_PERCENT_MIN};
+pub use screen::Thresholds;
 
 use crate::snapshot::{Endpoint, Upstream};
 use base::Instant;
@@ -64,13 +67,24 @@ pub struct Pick<'a> {
     pub avoid: &'a [EndpointId],
 }
 
-/// The upstream has no endpoint with a weight.
+/// Why nobody can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoEndpoint;
+pub enum NoEndpoint {
+    /// The upstream has no endpoint with a weight.
+    Absent,
+    /// Too few are healthy, and the upstream does not fail open.
+    Unhealthy,
+    /// No endpoint is up, and some have not been checked yet: the first result is worth waiting for.
+    Unchecked,
+}
 
 impl fmt::Display for NoEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the upstream has no endpoint")
+        f.write_str(match self {
+            NoEndpoint::Absent => "the upstream has no endpoint",
+            NoEndpoint::Unhealthy => "too few endpoints are healthy",
+            NoEndpoint::Unchecked => "no endpoint has been checked yet",
+        })
     }
 }
 
@@ -82,6 +96,7 @@ pub struct Balancer {
     algorithm: Algorithm,
     key: Option<HashKey>,
     tiers: Vec<Tier>,
+    thresholds: Thresholds,
     failed_open: AtomicU64,
 }
 
@@ -94,11 +109,36 @@ impl Balancer {
         numbers.dedup();
         let tiers = numbers.into_iter().map(|number| Tier::build(algorithm, number, endpoints)).collect();
         let key = key.filter(|_| matches!(algorithm, Algorithm::RingHash | Algorithm::Maglev));
-        Balancer { algorithm, key, tiers, failed_open: AtomicU64::new(0) }
+        Balancer { algorithm, key, tiers, thresholds: Thresholds::default(), failed_open: AtomicU64::new(0) }
     }
 
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// The same tables, with other thresholds than the default ones.
+    pub fn with_thresholds(mut self, thresholds: Thresholds) -> Balancer {
+        self.tiers.iter_mut().for_each(|tier| tier.thresholds = thresholds);
+        self.thresholds = thresholds;
+        self
+    }
+
+    pub fn thresholds(&self) -> &Thresholds {
+        &self.thresholds
+    }
+
+    /// Whether no tier has enough healthy endpoints, so that all of one count. Never true while nothing is known.
+    pub fn panics(&self, now: Instant) -> bool {
+        let is_open = self.thresholds.fail_open && !self.tiers.is_empty();
+        is_open && !self.tiers.iter().any(|tier| tier.serves(now)) && !self.is_unchecked(now)
+    }
+
+    /// Whether no endpoint is healthy, but some may turn out to be with their first check.
+    #[cold]
+    fn is_unchecked(&self, now: Instant) -> bool {
+        let mut surveys = self.tiers.iter().map(|tier| tier.survey(now));
+        let none = surveys.clone().all(|survey| survey.healthy == 0);
+        none && surveys.any(|survey| survey.unchecked > 0)
     }
 
     /// Choices made among all endpoints because too few were healthy; since this generation began.
@@ -106,7 +146,7 @@ impl Balancer {
         self.failed_open.load(Relaxed)
     }
 
-    fn pick(&self, mut pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
+    fn pick(&self, mut pick: Pick<'_>, may_wait: bool) -> Result<EndpointId, NoEndpoint> {
         let salt = pick.random.next_u64();
         let (now, avoid) = (pick.now, pick.avoid);
         let mut run = |tier: &Tier, mode: Mode, avoid: &[EndpointId]| {
@@ -117,16 +157,21 @@ impl Balancer {
         }
         let share = |tier: &Tier| tier.survey(now).healthy_permille(tier.members.len());
         // The first of the healthiest: `max_by_key` would return the last.
-        let best = self.tiers.iter().rev().max_by_key(|tier| share(tier)).ok_or(NoEndpoint)?;
-        if share(best) < HEALTHY_PERCENT_MIN * 10 {
-            let found =
-                run(best, Mode::All, avoid).or_else(|| run(best, Mode::All, &[])).ok_or(NoEndpoint)?;
+        let best = self.tiers.iter().rev().max_by_key(|tier| share(tier)).ok_or(NoEndpoint::Absent)?;
+        if !best.serves(now) {
+            if may_wait && self.is_unchecked(now) {
+                return Err(NoEndpoint::Unchecked);
+            }
+            if !self.thresholds.fail_open {
+                return Err(NoEndpoint::Unhealthy);
+            }
+            let found = run(best, Mode::All, avoid).or_else(|| run(best, Mode::All, &[]));
             self.failed_open.fetch_add(1, Relaxed);
-            return Ok(found);
+            return found.ok_or(NoEndpoint::Absent);
         }
         // Only endpoints that failed this request are healthy.
         let healthy = self.tiers.iter().find_map(|tier| run(tier, Mode::Healthy, &[]));
-        healthy.or_else(|| run(best, Mode::All, &[])).ok_or(NoEndpoint)
+        healthy.or_else(|| run(best, Mode::All, &[])).ok_or(NoEndpoint::Absent)
     }
 }
 
@@ -139,7 +184,12 @@ impl Upstream {
 
     /// Chooses the endpoint for one attempt.
     pub fn pick(&self, pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
-        self.balancer.pick(pick)
+        self.balancer.pick(pick, true)
+    }
+
+    /// As [`Upstream::pick`], for a caller that has waited long enough: never [`NoEndpoint::Unchecked`].
+    pub fn pick_unchecked(&self, pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
+        self.balancer.pick(pick, false)
     }
 }
 

@@ -6,10 +6,33 @@ use crate::health::{EndpointCell, Health};
 use base::Instant;
 use base::ids::EndpointId;
 
-/// A tier serves when at least so much of it is healthy.
-pub const HEALTHY_PERCENT_MIN: usize = 30;
-/// Ejections are honoured for so much of a tier (at least one endpoint), but never for the last one that is up.
-pub const EJECTED_PERCENT_MAX: usize = 30;
+/// From when on health is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// A tier serves when at least so much of it is healthy, and anything at all. Default 300.
+    pub healthy_permille_min: u32,
+    /// When no tier is that healthy, all endpoints of the healthiest one count. Otherwise nobody serves. Default true.
+    pub fail_open: bool,
+    /// Ejections are honoured for so much of a tier (at least one endpoint), but never for the last one that is up.
+    /// Default 300.
+    pub ejected_permille_max: u32,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Thresholds { healthy_permille_min: 300, fail_open: true, ejected_permille_max: 300 }
+    }
+}
+
+impl Thresholds {
+    /// How many of `members` endpoints, of which `up` are up, may be left out because traffic says so.
+    pub fn ejected_max(&self, members: usize, up: usize) -> usize {
+        let share = members as u64 * u64::from(self.ejected_permille_max) / 1000;
+        let share = usize::try_from(share).unwrap_or(usize::MAX);
+        let share = if self.ejected_permille_max == 0 { 0 } else { share.max(1) };
+        share.min(up.saturating_sub(1))
+    }
+}
 
 /// Which endpoints count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,31 +48,39 @@ pub(super) enum Mode {
 pub(super) struct Survey {
     /// Endpoints that are up, those whose ejection is not honoured included.
     pub(super) healthy: usize,
+    /// Endpoints of which nothing is known yet; they count neither for nor against the tier.
+    pub(super) unchecked: usize,
     /// Ejections with a smaller [`ejection_key`] are honoured: the oldest ones, as many as the cap allows.
     pub(super) honoured_below: u64,
 }
 
 impl Survey {
-    pub(super) fn of(members: &[Member], now: Instant) -> Survey {
-        let mut up = 0;
+    pub(super) fn of(members: &[Member], now: Instant, thresholds: &Thresholds) -> Survey {
+        let (mut up, mut unchecked) = (0, 0);
         let mut ejected = Vec::new();
         for (at, member) in members.iter().enumerate() {
             if member.cell.health() == Health::Up {
                 up += 1;
                 ejected.extend(ejection_key(&member.cell, at, now));
             }
+            unchecked += usize::from(member.cell.is_unchecked());
         }
-        let cap = (members.len() * EJECTED_PERCENT_MAX / 100).max(1).min(up.max(1) - 1);
+        let cap = thresholds.ejected_max(members.len(), up);
         if ejected.len() <= cap {
-            return Survey { healthy: up - ejected.len(), honoured_below: u64::MAX };
+            return Survey { healthy: up - ejected.len(), unchecked, honoured_below: u64::MAX };
         }
         let (_, &mut first_ignored, _) = ejected.select_nth_unstable(cap);
-        Survey { healthy: up - cap, honoured_below: first_ignored }
+        Survey { healthy: up - cap, unchecked, honoured_below: first_ignored }
     }
 
-    /// Share of `members` that is healthy.
+    /// Share that is healthy of those `members` of which anything is known.
     pub(super) fn healthy_permille(&self, members: usize) -> usize {
-        self.healthy * 1000 / members.max(1)
+        self.healthy * 1000 / members.saturating_sub(self.unchecked).max(1)
+    }
+
+    /// Whether a tier of `members` endpoints is healthy enough to serve.
+    pub(super) fn is_enough(&self, members: usize, thresholds: &Thresholds) -> bool {
+        self.healthy > 0 && self.healthy_permille(members) >= thresholds.healthy_permille_min as usize
     }
 }
 
@@ -103,7 +134,7 @@ impl<'a> Screen<'a> {
     #[cold]
     fn is_tolerated(&mut self, cell: &EndpointCell, at: usize) -> bool {
         let survey = *self.survey.get_or_insert_with(|| self.tier.survey(self.now));
-        if survey.healthy_permille(self.tier.members.len()) < HEALTHY_PERCENT_MIN * 10 {
+        if !survey.is_enough(self.tier.members.len(), &self.tier.thresholds) {
             self.stopped = true;
             return false;
         }

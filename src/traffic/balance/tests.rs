@@ -1,9 +1,10 @@
 use super::*;
-use crate::health::{Health, Outcome};
+use crate::health::{EjectionRules, EndpointCell, Health, Outcome};
 use crate::snapshot::Upstream;
 use crate::testing::{endpoint, get, upstream};
 use base::rng::Rng;
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::time::Duration;
 
 const ALL: [Algorithm; 6] = [
@@ -15,6 +16,9 @@ const ALL: [Algorithm; 6] = [
     Algorithm::Maglev,
 ];
 const NOW: Instant = Instant::from_nanos(60_000_000_000);
+const SLOW: Duration = Duration::from_secs(10);
+const RULES: EjectionRules =
+    EjectionRules { failures_in_a_row: 5, first: SLOW, longest: Duration::from_secs(300), slow_start: SLOW };
 
 fn weighted(algorithm: Algorithm, weights: &[u32]) -> Upstream {
     upstream(algorithm, (0u32..).zip(weights).map(|(n, &weight)| endpoint(n, weight)).collect())
@@ -113,7 +117,7 @@ fn idle_endpoints_share_by_weight_under_least_connections() {
 fn two_choices_prefer_the_quicker_and_the_less_busy() {
     let upstream = equal(Algorithm::P2cEwma, 2);
     for (endpoint, millis) in upstream.endpoints.iter().zip([1, 50]) {
-        endpoint.cell.observe(NOW, Duration::from_millis(millis), Outcome::Success);
+        endpoint.cell.observe(NOW, Duration::from_millis(millis), Outcome::Success, &RULES);
     }
     assert_eq!(counts(&upstream, 100), [100, 0]);
     (0..60).for_each(|_| upstream.endpoints[0].cell.begin());
@@ -123,7 +127,7 @@ fn two_choices_prefer_the_quicker_and_the_less_busy() {
 #[test]
 fn an_endpoint_without_history_is_tried_with_one_attempt_at_a_time() {
     let upstream = equal(Algorithm::P2cEwma, 2);
-    upstream.endpoints[0].cell.observe(NOW, Duration::from_millis(5), Outcome::Success);
+    upstream.endpoints[0].cell.observe(NOW, Duration::from_millis(5), Outcome::Success, &RULES);
     assert_eq!(counts(&upstream, 10), [0, 10]);
     upstream.endpoints[1].cell.begin();
     assert_eq!(counts(&upstream, 10), [10, 0]);
@@ -143,7 +147,7 @@ fn r121_two_choices_keep_the_busiest_endpoint_within_twice_the_mean() {
         if under_way.len() > 500 {
             let index = random.index(under_way.len());
             let done = under_way.swap_remove_back(index).unwrap();
-            upstream.endpoints[done].cell.observe(NOW, Duration::from_millis(10), Outcome::Success);
+            upstream.endpoints[done].cell.observe(NOW, Duration::from_millis(10), Outcome::Success, &RULES);
             upstream.endpoints[done].cell.end();
         }
         if step > 1000 && step % 100 == 0 {
@@ -271,7 +275,7 @@ fn the_key_keeps_a_client_at_its_endpoint() {
 fn endpoints_that_are_down_get_nothing_and_the_others_keep_their_proportions() {
     for algorithm in ALL {
         let upstream = equal(algorithm, 4);
-        upstream.endpoints[2].cell.set_health(Health::Down, NOW);
+        upstream.endpoints[2].cell.set_health(Health::Down, NOW, SLOW);
         let counts = counts(&upstream, 30_000);
         assert_eq!(counts[2], 0, "{algorithm:?}");
         let error = if algorithm == Algorithm::RingHash { 3000 } else { 700 };
@@ -284,9 +288,9 @@ fn endpoints_that_are_down_get_nothing_and_the_others_keep_their_proportions() {
 fn below_thirty_percent_all_endpoints_count() {
     for algorithm in ALL {
         let upstream = equal(algorithm, 10);
-        upstream.endpoints[..7].iter().for_each(|e| e.cell.set_health(Health::Down, NOW));
+        upstream.endpoints[..7].iter().for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
         assert_eq!(counts(&upstream, 1000)[..7].iter().sum::<usize>(), 0, "{algorithm:?}: 30 % is enough");
-        upstream.endpoints[7].cell.set_health(Health::Down, NOW);
+        upstream.endpoints[7].cell.set_health(Health::Down, NOW, SLOW);
         let counts = counts(&upstream, 10_000);
         assert!(counts.iter().all(|&n| n > 0), "{algorithm:?}: {counts:?}");
         assert!(upstream.balancer.failed_open() > 0, "and it is counted");
@@ -298,7 +302,7 @@ fn r119_an_upstream_that_is_down_as_a_whole_is_still_tried() {
     for algorithm in ALL {
         for n in [1, 3, 100] {
             let upstream = equal(algorithm, n);
-            upstream.endpoints.iter().for_each(|e| e.cell.set_health(Health::Down, NOW));
+            upstream.endpoints.iter().for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
             assert!(pick(&upstream, &mut Rng::new(1), &[]).is_ok(), "{algorithm:?} {n}");
         }
     }
@@ -312,9 +316,9 @@ fn higher_tiers_serve_only_when_lower_ones_cannot() {
         let upstream = upstream(algorithm, endpoints);
         let used = |at: std::ops::Range<usize>| counts(&upstream, 300)[at].iter().sum::<usize>();
         assert_eq!(used(0..3), 300, "{algorithm:?}");
-        upstream.endpoints[..3].iter().for_each(|e| e.cell.set_health(Health::Down, NOW));
+        upstream.endpoints[..3].iter().for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
         assert_eq!((used(3..6), upstream.balancer.failed_open()), (300, 0), "{algorithm:?}");
-        upstream.endpoints[3..].iter().for_each(|e| e.cell.set_health(Health::Down, NOW));
+        upstream.endpoints[3..].iter().for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
         assert_eq!(used(0..3), 300, "{algorithm:?}: nothing is healthy, the first tier fails open");
         assert!(upstream.balancer.failed_open() > 0);
     }
@@ -322,7 +326,9 @@ fn higher_tiers_serve_only_when_lower_ones_cannot() {
 
 fn eject(upstream: &Upstream, at: usize) {
     let before = NOW - Duration::from_secs(1);
-    (0..5).for_each(|_| upstream.endpoints[at].cell.observe(before, Duration::ZERO, Outcome::ConnectFailed));
+    (0..5).for_each(|_| {
+        upstream.endpoints[at].cell.observe(before, Duration::ZERO, Outcome::ConnectFailed, &RULES)
+    });
 }
 
 #[test]
@@ -344,7 +350,7 @@ fn ejections_are_honoured_up_to_thirty_percent_and_never_for_the_last() {
 fn the_last_endpoint_that_is_up_cannot_be_ejected() {
     for algorithm in ALL {
         let upstream = equal(algorithm, 3);
-        upstream.endpoints[..2].iter().for_each(|e| e.cell.set_health(Health::Down, NOW));
+        upstream.endpoints[..2].iter().for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
         eject(&upstream, 2);
         assert_eq!(counts(&upstream, 100), [0, 0, 100], "{algorithm:?}");
     }
@@ -360,8 +366,8 @@ fn endpoints_to_avoid_are_avoided_as_long_as_there_is_another() {
             assert_eq!(pick(&upstream, &mut random, &all[..2]), Ok(2), "{algorithm:?}");
             assert!(pick(&upstream, &mut random, &all).is_ok());
         }
-        upstream.endpoints[1].cell.set_health(Health::Down, NOW);
-        upstream.endpoints[2].cell.set_health(Health::Down, NOW);
+        upstream.endpoints[1].cell.set_health(Health::Down, NOW, SLOW);
+        upstream.endpoints[2].cell.set_health(Health::Down, NOW, SLOW);
         assert_eq!(
             pick(&upstream, &mut random, &all[..1]),
             Ok(0),
@@ -380,17 +386,82 @@ fn an_endpoint_in_slow_start_gets_a_small_share_and_alone_everything() {
         upstream
             .endpoints
             .iter()
-            .for_each(|e| e.cell.observe(NOW, Duration::from_millis(1), Outcome::Success));
-        cell.set_health(Health::Down, NOW);
-        cell.set_health(Health::Up, NOW);
+            .for_each(|e| e.cell.observe(NOW, Duration::from_millis(1), Outcome::Success, &RULES));
+        cell.set_health(Health::Down, NOW, SLOW);
+        cell.set_health(Health::Up, NOW, SLOW);
         let counts = counts(&upstream, 10_000);
         assert!(counts[0] < 700, "{algorithm:?}: {counts:?}");
     }
     for algorithm in ALL {
         let upstream = equal(algorithm, 1);
-        upstream.endpoints[0].cell.set_health(Health::Down, NOW);
-        upstream.endpoints[0].cell.set_health(Health::Up, NOW);
+        upstream.endpoints[0].cell.set_health(Health::Down, NOW, SLOW);
+        upstream.endpoints[0].cell.set_health(Health::Up, NOW, SLOW);
         assert_eq!(counts(&upstream, 100), [100], "{algorithm:?}");
+    }
+}
+
+fn with(upstream: Upstream, thresholds: Thresholds) -> Upstream {
+    Upstream { balancer: upstream.balancer.with_thresholds(thresholds), ..upstream }
+}
+
+#[test]
+fn r119_an_upstream_that_does_not_fail_open_serves_with_what_is_healthy_and_then_not_at_all() {
+    let closed = Thresholds { healthy_permille_min: 0, fail_open: false, ..Thresholds::default() };
+    for algorithm in ALL {
+        let upstream = with(equal(algorithm, 10), closed);
+        upstream.endpoints.iter().skip(1).for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
+        assert_eq!(counts(&upstream, 50)[0], 50, "{algorithm:?}: one of ten is enough");
+        upstream.endpoints[0].cell.set_health(Health::Down, NOW, SLOW);
+        assert_eq!(pick(&upstream, &mut Rng::new(1), &[]), Err(NoEndpoint::Unhealthy), "{algorithm:?}");
+        assert_eq!((upstream.balancer.failed_open(), upstream.balancer.panics(NOW)), (0, false));
+    }
+}
+
+#[test]
+fn r119_the_share_from_which_all_endpoints_count_is_the_upstreams_own() {
+    let half = Thresholds { healthy_permille_min: 500, ..Thresholds::default() };
+    let upstream = with(equal(Algorithm::Random, 10), half);
+    upstream.endpoints.iter().skip(5).for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
+    assert!(counts(&upstream, 1000)[5..].iter().all(|count| *count == 0));
+    assert!(!upstream.balancer.panics(NOW));
+    upstream.endpoints[4].cell.set_health(Health::Down, NOW, SLOW);
+    assert!(upstream.balancer.panics(NOW));
+    assert!(counts(&upstream, 1000).iter().all(|count| *count > 0));
+}
+
+#[test]
+fn how_many_ejections_are_honoured_is_the_upstreams_own() {
+    let most = Thresholds { ejected_permille_max: 1000, healthy_permille_min: 0, ..Thresholds::default() };
+    let none = Thresholds { ejected_permille_max: 0, ..Thresholds::default() };
+    for (thresholds, served) in [(most, 1), (none, 4)] {
+        let upstream = with(equal(Algorithm::RoundRobin, 4), thresholds);
+        for endpoint in &upstream.endpoints {
+            (0..5).for_each(|_| endpoint.cell.observe(NOW, Duration::ZERO, Outcome::GatewayError, &RULES));
+        }
+        let serving = counts(&upstream, 400).iter().filter(|count| **count > 0).count();
+        assert_eq!(serving, served, "{thresholds:?}");
+    }
+}
+
+fn unchecked(n: u32) -> Endpoint {
+    Endpoint { cell: Arc::new(EndpointCell::new(Health::Checking)), ..endpoint(n, 1) }
+}
+
+#[test]
+fn as_long_as_nothing_is_known_the_caller_is_asked_to_wait() {
+    for algorithm in ALL {
+        let upstream = upstream(algorithm, (0..4).map(unchecked).collect());
+        assert_eq!(pick(&upstream, &mut Rng::new(1), &[]), Err(NoEndpoint::Unchecked), "{algorithm:?}");
+        assert!(!upstream.balancer.panics(NOW));
+        let anyway = Pick { key: 7, now: NOW, random: &mut Rng::new(1), avoid: &[] };
+        assert!(upstream.pick_unchecked(anyway).is_ok(), "{algorithm:?}: who has waited is served");
+        upstream.endpoints[2].cell.set_health(Health::Up, NOW, SLOW);
+        assert_eq!(counts(&upstream, 100)[2], 100, "{algorithm:?}: the first one that is up takes all");
+        let failed_open = upstream.balancer.failed_open();
+        upstream.endpoints.iter().for_each(|endpoint| endpoint.cell.set_checked());
+        assert!(upstream.balancer.panics(NOW), "one of four is up, and of the others a check has failed");
+        counts(&upstream, 100);
+        assert!(upstream.balancer.failed_open() > failed_open);
     }
 }
 
@@ -398,7 +469,7 @@ fn an_endpoint_in_slow_start_gets_a_small_share_and_alone_everything() {
 fn r123_no_endpoints_and_no_weights_are_an_error() {
     for algorithm in ALL {
         for upstream in [equal(algorithm, 0), weighted(algorithm, &[0, 0])] {
-            assert_eq!(pick(&upstream, &mut Rng::new(1), &[]), Err(NoEndpoint), "{algorithm:?}");
+            assert_eq!(pick(&upstream, &mut Rng::new(1), &[]), Err(NoEndpoint::Absent), "{algorithm:?}");
         }
         assert_eq!(counts(&weighted(algorithm, &[0, 1]), 100), [0, 100], "{algorithm:?}");
     }
@@ -408,7 +479,7 @@ fn r123_no_endpoints_and_no_weights_are_an_error() {
 fn r123_ten_thousand_endpoints_are_built_and_chosen_from() {
     for algorithm in ALL {
         let upstream = equal(algorithm, 10_000);
-        upstream.endpoints.iter().step_by(2).for_each(|e| e.cell.set_health(Health::Down, NOW));
+        upstream.endpoints.iter().step_by(2).for_each(|e| e.cell.set_health(Health::Down, NOW, SLOW));
         let counts = counts(&upstream, 2_000);
         assert_eq!(counts.iter().step_by(2).sum::<usize>(), 0, "{algorithm:?}");
     }
@@ -432,8 +503,8 @@ proptest! {
         let upstream = upstream(algorithm, endpoints.collect());
         for (endpoint, &(_, _, state)) in upstream.endpoints.iter().zip(&states) {
             match state {
-                0 => endpoint.cell.set_health(Health::Down, NOW),
-                1 => (0..5).for_each(|_| endpoint.cell.observe(NOW, Duration::ZERO, Outcome::GatewayError)),
+                0 => endpoint.cell.set_health(Health::Down, NOW, SLOW),
+                1 => (0..5).for_each(|_| endpoint.cell.observe(NOW, Duration::ZERO, Outcome::GatewayError, &RULES)),
                 _ => {}
             }
         }
@@ -455,7 +526,7 @@ proptest! {
             prop_assert_eq!(Some(states[at].1), others().map(|other| states[other].1).min(), "the first tier that can");
         }
         let healthy = others().filter(|&other| upstream.endpoints[other].cell.is_available(NOW)).count();
-        if healthy * 100 >= states.len() * HEALTHY_PERCENT_MIN {
+        if healthy * 100 >= states.len() * 30 {
             // If all tiers were below the share, the whole would be.
             prop_assert_eq!(upstream.balancer.failed_open(), 0);
         }

@@ -1,6 +1,6 @@
 //! The endpoints of one tier and the table of its algorithm.
 
-use super::screen::{Screen, Survey};
+use super::screen::{Screen, Survey, Thresholds};
 use super::{Algorithm, Pick};
 use super::{
     least_connections, maglev::Maglev, p2c_ewma, random::Weighted, ring_hash::Ring, round_robin::RoundRobin,
@@ -27,6 +27,7 @@ pub(super) struct Member {
 #[derive(Debug)]
 pub(super) struct Tier {
     pub(super) members: Vec<Member>,
+    pub(super) thresholds: Thresholds,
     table: Table,
     cached: CachedSurvey,
 }
@@ -45,20 +46,21 @@ enum Table {
 const SURVEYED_ALWAYS: usize = 64;
 const SURVEY_EVERY: Duration = Duration::from_millis(20);
 
-/// The last survey of a large tier. The three words may be of different surveys for a moment, each of them recent.
+/// The last survey of a large tier. The four words may be of different surveys for a moment, each of them recent.
 #[derive(Debug)]
 struct CachedSurvey {
     /// Nanoseconds; 0 before the first.
     made: AtomicU64,
     healthy: AtomicU64,
+    unchecked: AtomicU64,
     honoured_below: AtomicU64,
 }
 
 impl Default for CachedSurvey {
     /// All is well: what other workers assume while one makes the first survey.
     fn default() -> Self {
-        let (made, healthy, honoured_below) = (0.into(), u64::MAX.into(), u64::MAX.into());
-        CachedSurvey { made, healthy, honoured_below }
+        let (made, healthy, unchecked) = (0.into(), u64::MAX.into(), 0.into());
+        CachedSurvey { made, healthy, unchecked, honoured_below: u64::MAX.into() }
     }
 }
 
@@ -82,7 +84,7 @@ impl Tier {
             Algorithm::RingHash => Table::Ring(Ring::build(&texts, &weights)),
             Algorithm::Maglev => Table::Maglev(Maglev::build(&texts, &weights)),
         };
-        Tier { members, table, cached: CachedSurvey::default() }
+        Tier { members, thresholds: Thresholds::default(), table, cached: CachedSurvey::default() }
     }
 
     /// An endpoint that `screen` accepts; `None` when there is none or the screen wants no more proposals.
@@ -128,10 +130,15 @@ impl Tier {
         chosen
     }
 
+    /// Whether enough of the tier is healthy.
+    pub(super) fn serves(&self, now: Instant) -> bool {
+        self.survey(now).is_enough(self.members.len(), &self.thresholds)
+    }
+
     /// How healthy the tier is.
     pub(super) fn survey(&self, now: Instant) -> Survey {
         if self.members.len() <= SURVEYED_ALWAYS {
-            return Survey::of(&self.members, now);
+            return Survey::of(&self.members, now, &self.thresholds);
         }
         let made = self.cached.made.load(Relaxed);
         let age = now.since(Instant::from_nanos(made));
@@ -139,14 +146,16 @@ impl Tier {
         let due = made == 0 || age >= SURVEY_EVERY;
         let stamp = now.as_nanos().max(1);
         if due && self.cached.made.compare_exchange(made, stamp, Relaxed, Relaxed).is_ok() {
-            let survey = Survey::of(&self.members, now);
+            let survey = Survey::of(&self.members, now, &self.thresholds);
             self.cached.healthy.store(survey.healthy as u64, Relaxed);
+            self.cached.unchecked.store(survey.unchecked as u64, Relaxed);
             self.cached.honoured_below.store(survey.honoured_below, Relaxed);
             return survey;
         }
-        let healthy = usize::try_from(self.cached.healthy.load(Relaxed)).unwrap_or(usize::MAX);
+        let count = |word: &AtomicU64| usize::try_from(word.load(Relaxed)).unwrap_or(usize::MAX);
         Survey {
-            healthy: healthy.min(self.members.len()),
+            healthy: count(&self.cached.healthy).min(self.members.len()),
+            unchecked: count(&self.cached.unchecked).min(self.members.len()),
             honoured_below: self.cached.honoured_below.load(Relaxed),
         }
     }

@@ -3,8 +3,9 @@
 //! All of it is atomics on two cache lines of its own; no method blocks or loops for longer than other writers make
 //! progress. What belongs together for a decision (the latency and when it was measured) is one word and so never torn.
 
-use super::ejection;
+use super::ejection::{EjectionRules, Why};
 use super::idle::IdleTimeout;
+use super::slow_start::SlowStart;
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use base::Instant;
@@ -40,6 +41,10 @@ const DECAY: Duration = Duration::from_secs(10);
 pub struct EndpointCell {
     in_flight: AtomicU32,
     health: AtomicU8,
+    /// 1 when a check has had a result.
+    checked: AtomicU8,
+    /// [`Why`] of the last ejection.
+    ejected_why: AtomicU8,
     /// Failures since the last success.
     failures_in_a_row: AtomicU32,
     /// Ejections since the endpoint last proved itself; the next one is that many times doubled.
@@ -49,8 +54,10 @@ pub struct EndpointCell {
     ejected_until: AtomicU64,
     /// Milliseconds (wrapping, upper half) at which the average was taken and its microseconds (lower half).
     latency: AtomicU64,
-    /// Nanoseconds at which it came back and began to get its full share step by step; 0 when it has all of it.
+    /// [`SlowStart`] as a word; 0 when the endpoint has all of its share.
     slow_start: AtomicU64,
+    /// Nanoseconds at which checks last changed `health`; 0 when they never did.
+    changed: AtomicU64,
     requests: AtomicU64,
     failures: AtomicU64,
     idle_timeout: IdleTimeout,
@@ -62,16 +69,27 @@ impl EndpointCell {
         EndpointCell {
             in_flight: AtomicU32::new(0),
             health: AtomicU8::new(initial as u8),
+            checked: AtomicU8::new(0),
+            ejected_why: AtomicU8::new(0),
             failures_in_a_row: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             slow_start: AtomicU64::new(0),
+            changed: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             idle_timeout: IdleTimeout::new(),
         }
+    }
+
+    /// A cell for an endpoint that joins others which serve already: its share grows over `slow_start` from the first
+    /// request on that it could get.
+    pub fn joining(initial: Health, slow_start: Duration) -> Self {
+        let cell = EndpointCell::new(initial);
+        cell.slow_start.store(SlowStart::pack(SlowStart::pending(slow_start)), Relaxed);
+        cell
     }
 
     /// An attempt begins. Every `begin` is followed by exactly one [`EndpointCell::end`].
@@ -87,8 +105,8 @@ impl EndpointCell {
     }
 
     /// What the attempt showed: `latency` from its start to the first byte of the response (or to the failure). A
-    /// success ends a row of failures; [`FAILURES_IN_A_ROW`](super::FAILURES_IN_A_ROW) of them eject the endpoint.
-    pub fn observe(&self, now: Instant, latency: Duration, outcome: Outcome) {
+    /// success ends a row of failures; as many of them as `rules` say eject the endpoint.
+    pub fn observe(&self, now: Instant, latency: Duration, outcome: Outcome, rules: &EjectionRules) {
         match outcome {
             Outcome::Success => {
                 self.measure(now, latency);
@@ -103,8 +121,8 @@ impl EndpointCell {
             Outcome::GatewayError | Outcome::ConnectFailed => {
                 self.failures.fetch_add(1, Relaxed);
                 let row = self.failures_in_a_row.fetch_add(1, Relaxed).saturating_add(1);
-                if row >= ejection::FAILURES_IN_A_ROW {
-                    self.eject(now);
+                if rules.failures_in_a_row != 0 && row >= rules.failures_in_a_row {
+                    self.eject(now, Why::FailuresInARow, rules);
                 }
             }
         }
@@ -129,18 +147,23 @@ impl EndpointCell {
         }
     }
 
-    fn eject(&self, now: Instant) {
+    /// Leaves the endpoint out for a while. False when it is left out already.
+    pub fn eject(&self, now: Instant, why: Why, rules: &EjectionRules) -> bool {
         let until = self.ejected_until.load(Relaxed);
         if until > now.as_nanos() {
-            return;
+            return false;
         }
         let before = self.ejections.load(Relaxed);
-        let next = (now + ejection::duration(before)).as_nanos();
-        // Of several workers that see the same failure, one ejects.
-        if self.ejected_until.compare_exchange(until, next, Relaxed, Relaxed).is_ok() {
+        let next = now + rules.duration(before);
+        // Of several threads that see the same failure, one ejects.
+        let won = self.ejected_until.compare_exchange(until, next.as_nanos(), Relaxed, Relaxed).is_ok();
+        if won {
             self.ejections.store(before.saturating_add(1), Relaxed);
+            self.ejected_why.store(why as u8, Relaxed);
             self.ejected_since.store(now.as_nanos().max(1), Relaxed);
+            self.slow_start.store(SlowStart::pack(SlowStart::from(next, rules.slow_start)), Relaxed);
         }
+        won
     }
 
     /// Forgets ejections once the endpoint has served for as long as the last one took.
@@ -153,19 +176,34 @@ impl EndpointCell {
         }
     }
 
-    /// Active checks decided. Coming up ends an ejection and begins slow start, except when the endpoint was never
-    /// down.
-    pub fn set_health(&self, health: Health, now: Instant) {
+    /// Active checks decided. Coming up ends an ejection; an endpoint that was down then gets its share over
+    /// `slow_start`.
+    pub fn set_health(&self, health: Health, now: Instant, slow_start: Duration) {
+        self.checked.store(1, Relaxed);
         let before = self.health.swap(health as u8, Relaxed);
-        if health == Health::Up && before != Health::Up as u8 {
+        if before == health as u8 {
+            return;
+        }
+        self.changed.store(now.as_nanos().max(1), Relaxed);
+        if health == Health::Up {
             self.failures_in_a_row.store(0, Relaxed);
             self.ejections.store(0, Relaxed);
             self.ejected_since.store(0, Relaxed);
             self.ejected_until.store(0, Relaxed);
             if before == Health::Down as u8 {
-                self.slow_start.store(now.as_nanos().max(1), Relaxed);
+                self.slow_start.store(SlowStart::pack(SlowStart::from(now, slow_start)), Relaxed);
             }
         }
+    }
+
+    /// A check had a result, whatever it was.
+    pub fn set_checked(&self) {
+        self.checked.store(1, Relaxed);
+    }
+
+    /// Nobody knows anything of the endpoint yet: it has checks, and none of them has had a result.
+    pub fn is_unchecked(&self) -> bool {
+        self.health() == Health::Checking && self.checked.load(Relaxed) == 0
     }
 
     /// What active checks said last.
@@ -188,18 +226,54 @@ impl EndpointCell {
             .then(|| Instant::from_nanos(self.ejected_since.load(Relaxed)))
     }
 
-    /// Share of its weight that the endpoint should get now: 1000 is all, less during slow start.
+    /// Why the last ejection began.
+    pub fn ejected_why(&self) -> Why {
+        if self.ejected_why.load(Relaxed) == Why::SuccessRate as u8 {
+            Why::SuccessRate
+        } else {
+            Why::FailuresInARow
+        }
+    }
+
+    /// When the current ejection ends, if there is one.
+    pub fn ejected_until(&self, now: Instant) -> Option<Instant> {
+        let until = Instant::from_nanos(self.ejected_until.load(Relaxed));
+        (until > now).then_some(until)
+    }
+
+    /// Share of its weight that the endpoint should get now: 1000 is all, less during slow start. A slow start that
+    /// waits for the first request begins.
     pub fn ramp_permille(&self, now: Instant) -> u32 {
-        let start = self.slow_start.load(Relaxed);
-        if start == 0 {
-            return 1000;
+        match SlowStart::unpack(self.slow_start.load(Relaxed)) {
+            None => 1000,
+            Some(ramp) => self.climb(ramp, now),
         }
-        let share = ejection::ramp_permille(now.since(Instant::from_nanos(start)));
-        if share >= 1000 {
-            // Only this one: another may have begun meanwhile.
-            let _ = self.slow_start.compare_exchange(start, 0, Relaxed, Relaxed);
+    }
+
+    #[cold]
+    fn climb(&self, ramp: SlowStart, now: Instant) -> u32 {
+        // Only what was read is replaced: another may have begun meanwhile.
+        let replace = |by| {
+            let _ = self.slow_start.compare_exchange(
+                SlowStart::pack(Some(ramp)),
+                SlowStart::pack(by),
+                Relaxed,
+                Relaxed,
+            );
+        };
+        if ramp.is_pending() {
+            replace(Some(ramp.begun(now)));
+            return ramp.begun(now).permille(now);
         }
-        share
+        if ramp.is_over(now) {
+            replace(None);
+        }
+        ramp.permille(now)
+    }
+
+    /// Since when the endpoint is in slow start, if it is.
+    pub fn slow_start_since(&self, now: Instant) -> Option<Instant> {
+        SlowStart::unpack(self.slow_start.load(Relaxed))?.running_since(now)
     }
 
     /// Attempts that have begun and not ended, over all workers.
@@ -218,12 +292,13 @@ impl EndpointCell {
         if average == 0 { 0 } else { blend(average, 1, decay(now, stamp)) }
     }
 
-    /// For status pages and metrics: `checking`, `up`, `down` or `ejected`.
+    /// For status pages and metrics: `checking`, `up`, `down`, `ejected` or `slow-start`.
     pub fn state_name(&self, now: Instant) -> &'static str {
         match self.health() {
             Health::Checking => "checking",
             Health::Down => "down",
             Health::Up if self.ejected_since(now).is_some() => "ejected",
+            Health::Up if self.slow_start_since(now).is_some() => "slow-start",
             Health::Up => "up",
         }
     }
@@ -233,9 +308,38 @@ impl EndpointCell {
         &self.idle_timeout
     }
 
+    /// Since when the state is what [`EndpointCell::state_name`] says; `None` when that is as old as the endpoint.
+    pub fn state_since(&self, now: Instant) -> Option<Instant> {
+        let changed = Some(self.changed.load(Relaxed)).filter(|nanos| *nanos != 0).map(Instant::from_nanos);
+        match self.health() {
+            Health::Checking | Health::Down => changed,
+            Health::Up => {
+                let ended = Some(self.ejected_until.load(Relaxed)).filter(|nanos| *nanos != 0);
+                let ended = ended.map(Instant::from_nanos).max(changed);
+                self.ejected_since(now).or_else(|| self.slow_start_since(now)).or(ended)
+            }
+        }
+    }
+
+    /// Whether the endpoint has answered an attempt after `earlier`; to the millisecond. After weeks without traffic the
+    /// answer may be wrong, since the stamp wraps.
+    #[expect(clippy::cast_possible_truncation, reason = "wraps like the stamp")]
+    pub fn has_answered_since(&self, earlier: Instant) -> bool {
+        let (stamp, average) = unpack(self.latency.load(Relaxed));
+        let after = stamp.wrapping_sub(earlier.as_millis() as u32);
+        average != 0 && after != 0 && after < u32::MAX / 2
+    }
+
     /// Attempts that ever began.
     pub fn requests(&self) -> u64 {
         self.requests.load(Relaxed)
+    }
+
+    /// Attempts that have ended, whatever their outcome.
+    pub fn ended(&self) -> u64 {
+        // In this order: what begins meanwhile must not look as if it had ended.
+        let begun = self.requests();
+        begun.saturating_sub(self.in_flight().into())
     }
 
     /// Attempts that ended in a gateway error or without a connection.

@@ -10,6 +10,13 @@ use std::time::Duration;
 
 const NOW: Instant = Instant::from_nanos(5_000_000_000);
 
+const EJECT: EjectionRules = EjectionRules {
+    failures_in_a_row: 5,
+    first: Duration::from_secs(10),
+    longest: Duration::from_secs(300),
+    slow_start: Duration::from_secs(10),
+};
+
 /// Runs `work` on another thread and here.
 fn both<T: Send + Sync + 'static>(shared: &Arc<T>, work: fn(&T)) {
     let theirs = Arc::clone(shared);
@@ -36,8 +43,9 @@ fn the_slower_of_two_answers_is_never_overwritten_by_the_quicker() {
     loom::model(|| {
         let cell = Arc::new(EndpointCell::new(Health::Up));
         let slower = Arc::clone(&cell);
-        let other = thread::spawn(move || slower.observe(NOW, Duration::from_millis(90), Outcome::Success));
-        cell.observe(NOW, Duration::from_millis(5), Outcome::Success);
+        let other =
+            thread::spawn(move || slower.observe(NOW, Duration::from_millis(90), Outcome::Success, &EJECT));
+        cell.observe(NOW, Duration::from_millis(5), Outcome::Success, &EJECT);
         other.join().unwrap();
         assert_eq!(cell.ewma(), Duration::from_millis(90));
     });
@@ -47,11 +55,11 @@ fn the_slower_of_two_answers_is_never_overwritten_by_the_quicker() {
 fn failures_that_two_workers_see_at_once_eject_exactly_once() {
     loom::model(|| {
         let cell = Arc::new(EndpointCell::new(Health::Up));
-        (0..4).for_each(|_| cell.observe(NOW, Duration::ZERO, Outcome::GatewayError));
-        both(&cell, |cell| cell.observe(NOW, Duration::ZERO, Outcome::GatewayError));
+        (0..4).for_each(|_| cell.observe(NOW, Duration::ZERO, Outcome::GatewayError, &EJECT));
+        both(&cell, |cell| cell.observe(NOW, Duration::ZERO, Outcome::GatewayError, &EJECT));
         assert_eq!(cell.failures(), 6);
         assert!(!cell.is_available(NOW));
-        assert!(cell.is_available(NOW + EJECTED_FIRST), "not doubled");
+        assert!(cell.is_available(NOW + EJECT.first), "not doubled");
         assert_eq!(cell.ejected_since(NOW), Some(NOW));
     });
 }

@@ -5,11 +5,14 @@ mod cell;
 mod check;
 mod ejection;
 mod idle;
+mod slow_start;
+mod success_rate;
 
 pub use cell::{EndpointCell, Health, Outcome};
-pub use check::{Check, CheckRules};
-pub use ejection::{EJECTED_FIRST, EJECTED_LONGEST, FAILURES_IN_A_ROW, SLOW_START};
+pub use check::{Check, CheckRules, Evidence, FLAP_WINDOW, PROVEN_EVERY, RISE_FACTOR_MAX};
+pub use ejection::{EjectionRules, Why};
 pub use idle::IdleTimeout;
+pub use success_rate::{DIFFERENCE_MIN, Interval, Outliers, SuccessRateRules, outliers};
 
 #[cfg(all(test, loom))]
 mod loom_tests;
