@@ -93,11 +93,14 @@ pub(crate) struct AttemptFacts {
     pub(crate) sent: bool,
     /// At least one byte of a response arrived.
     pub(crate) answered: bool,
+    /// The endpoint had ended its side before any byte of the request reached it.
+    pub(crate) unseen: bool,
 }
 
 impl AttemptFacts {
     /// Nothing has happened: not even a connection was obtained.
-    pub(crate) const NEW: AttemptFacts = AttemptFacts { fresh: true, sent: false, answered: false };
+    pub(crate) const NEW: AttemptFacts =
+        AttemptFacts { fresh: true, sent: false, answered: false, unseen: false };
 }
 
 /// The request body on its way to the upstream.
@@ -118,15 +121,15 @@ pub(crate) struct Upload {
 }
 
 impl Upload {
-    /// Ready for the body that `head` announces. Payload is kept for another attempt if the method allows one.
-    pub(crate) fn new(head: &RequestHead, limits: &HttpLimits) -> Upload {
+    /// Ready for the body that `head` announces. `spare` is memory for the payload to keep.
+    pub(crate) fn new(head: &RequestHead, limits: &HttpLimits, spare: Vec<u8>) -> Upload {
         Upload {
             reader: BodyReader::new(head.body, limits).after_head(head.head_bytes, head.fields.len()),
             done: head.body == BodyLength::None,
             queued: head.body == BodyLength::None,
             continued: !head.expect_continue,
             bytes: 0,
-            replay: Replay { payload: Vec::new(), lost: !head.method.is_idempotent() },
+            replay: Replay { payload: spare, lost: false },
         }
     }
 }
@@ -135,11 +138,20 @@ impl Upload {
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
     pub(crate) payload: Vec<u8>,
-    /// The body has outgrown the bound or is not kept: it cannot be sent again once a byte of it has been read.
+    /// The body has outgrown the bound or is not worth keeping: it cannot be sent again once a byte of it has been read.
     pub(crate) lost: bool,
 }
 
+/// Memory for payload that a spare exchange keeps.
+const REPLAY_SPARE_MAX: usize = 4 << 10;
+
 impl Replay {
+    /// Forgets the payload; its memory is kept if it is small.
+    fn clear(&mut self) {
+        self.payload.clear();
+        self.payload.shrink_to(REPLAY_SPARE_MAX);
+    }
+
     /// Remembers `payload`, unless that would exceed `max` bytes in all.
     pub(crate) fn keep(&mut self, payload: &[u8], max: usize) {
         if self.lost || payload.is_empty() {
@@ -176,7 +188,7 @@ impl Exchange {
             attempts: 0,
             status: 0,
             cause: None,
-            upload: Upload::new(&RequestHead::default(), &HttpLimits::DEFAULT),
+            upload: Upload::new(&RequestHead::default(), &HttpLimits::DEFAULT, Vec::new()),
             bytes_out: 0,
             response_started: false,
             attempt: AttemptFacts::NEW,
@@ -213,7 +225,7 @@ impl Exchange {
         self.outgoing.clear();
         self.response_edits.clear();
         self.failed.clear();
-        self.upload.replay = Replay::default();
+        self.upload.replay.clear();
     }
 
     pub(crate) fn request(&self) -> Request<'_> {

@@ -132,6 +132,8 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
         };
         let now = worker.rt.now();
         worker.stats.retries.add(1);
+        let only_unseen = x.attempt.unseen && !is_repeatable(x, route);
+        worker.stats.races_unseen.add(u64::from(only_unseen));
         x.phases.retry(now);
         x.failed.push(endpoint.id);
         // Where one pooled connection was dead, the others may be.
@@ -148,12 +150,14 @@ fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, f
     let now = conn.worker.rt.now();
     let attempt = Attempt {
         method: x.head.method,
-        idempotency_key: x.request().known(Known::IdempotencyKey).is_some(),
+        idempotency_key: has_idempotency_key(x),
         fresh_connection: x.attempt.fresh,
         request_bytes_sent: x.attempt.sent,
         response_started_downstream: x.response_started,
         response_bytes_received: x.attempt.answered,
-        body_replayable: x.upload.bytes == 0 || (x.upload.done && !x.upload.replay.lost),
+        request_unseen: x.attempt.unseen,
+        // What has not been read of it is still with the client.
+        body_replayable: x.upload.bytes == 0 || !x.upload.replay.lost,
         attempts_made: x.attempts,
         failure,
         deadline_left: (x.deadline != Instant::NEVER).then(|| x.deadline.since(now)),
@@ -201,7 +205,12 @@ async fn attempt(
         }
         Err(_) => {}
     }
-    answered?;
+    if let Err(fault) = answered {
+        if x.attempt.unseen {
+            lease.abandon(conn);
+        }
+        return Err(fault);
+    }
     if route.retry.on.statuses.contains(&x.response.status)
         && let Decision::Retry { pause } =
             decide(conn, x, route, upstream, Failure::Status(x.response.status))
@@ -225,6 +234,8 @@ async fn exchange_heads(
     upstream::h1::write_request_head(conn, x, endpoint, lease);
     let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
     let deadline = x.deadline.min(per_try);
+    // A request that must not be sent twice can only be repeated after a pooled connection has failed it.
+    x.upload.replay.lost |= lease.is_fresh() && !is_repeatable(x, route);
     // Not `upload.done`: what an earlier attempt has read of a body must be sent again.
     x.upload.queued = x.head.body == BodyLength::None;
     if x.upload.queued {
@@ -234,6 +245,15 @@ async fn exchange_heads(
         // Requests with a body are rarer and take longer: their larger state is allocated only for them.
         Box::pin(upstream::h1::send_body_and_read_head(conn, x, route, upstream, lease, deadline)).await
     }
+}
+
+/// Whether the request may be sent again after an endpoint may have read it.
+fn is_repeatable(x: &Exchange, route: &Route) -> bool {
+    retry::is_repeatable(&route.retry, x.head.method, has_idempotency_key(x))
+}
+
+fn has_idempotency_key(x: &Exchange) -> bool {
+    x.request().known(Known::IdempotencyKey).is_some()
 }
 
 /// Counts a request as in flight on its endpoint until it is dropped.

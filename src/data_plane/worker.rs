@@ -203,6 +203,8 @@ impl Worker {
         let longest = u64::try_from(spent).unwrap_or(u64::MAX).max(stats.turn_longest_nanos.get());
         stats.turn_longest_nanos.set(longest);
         stats.pool_stale.set(self.pool.stale());
+        stats.races_retired.set(self.pool.retired());
+        stats.races_checked.set(self.pool.checked());
         stats.live_ops.set(gauges.live_ops);
         stats.leases_out.set(gauges.leases_out);
         stats.sockets.set(gauges.sockets);

@@ -6,6 +6,7 @@
 //! 3. (HTTP/2 and HTTP/3 refusals; they come with those protocols.)
 //! 4. When a *reused* connection ended before any response byte: idempotent methods, once. An endpoint may close an idle
 //!    connection at any time, so this needs no opt-in.
+//!    Any method, once, when TCP proves that the endpoint had ended its side before any byte of the request reached it.
 //! 5. Otherwise a method that is not idempotent is never repeated, unless the request carries `Idempotency-Key` and the
 //!    route opts in.
 //! 6. Resets on fresh connections, timeouts and response statuses: as the route says, idempotent only.
@@ -86,6 +87,9 @@ pub struct Attempt {
     pub response_started_downstream: bool,
     /// At least one byte of a response came from the endpoint.
     pub response_bytes_received: bool,
+    /// The endpoint ended the connection in an orderly way, and by that end had acknowledged no byte of the request: it
+    /// was over before the request came.
+    pub request_unseen: bool,
     /// Everything of the request body that was taken from the client is still there to be sent again.
     pub body_replayable: bool,
     /// Attempts so far, the failed one included: 1 after the first.
@@ -142,6 +146,11 @@ pub fn decide(rules: &RetryRules, attempt: &Attempt, budget: &RetryBudget, now: 
     Decision::Retry { pause }
 }
 
+/// Whether a request may be sent again after an endpoint may have read it.
+pub fn is_repeatable(rules: &RetryRules, method: Method, has_idempotency_key: bool) -> bool {
+    method.is_idempotent() || (has_idempotency_key && rules.idempotency_key)
+}
+
 /// The pause before the retry; `None` when there must not be one.
 fn allowed(rules: &RetryRules, attempt: &Attempt) -> Option<Duration> {
     let kind = Kind::of(attempt.failure);
@@ -153,13 +162,13 @@ fn allowed(rules: &RetryRules, attempt: &Attempt) -> Option<Duration> {
     if unsent && !attempt.response_bytes_received {
         return (within && rules.on.connect).then_some(Duration::ZERO);
     }
-    let idempotent = attempt.method.is_idempotent() || (attempt.idempotency_key && rules.idempotency_key);
-    if !idempotent {
-        return None;
-    }
+    let repeatable = is_repeatable(rules, attempt.method, attempt.idempotency_key);
     match kind {
         Kind::Reset if attempt.response_bytes_received => None,
-        Kind::Reset if !attempt.fresh_connection && attempt.attempts_made == 1 => Some(Duration::ZERO),
+        Kind::Reset if !attempt.fresh_connection && attempt.attempts_made == 1 => {
+            (repeatable || attempt.request_unseen).then_some(Duration::ZERO)
+        }
+        _ if !repeatable => None,
         Kind::Reset => (within && rules.on.reset).then(|| pause(attempt)),
         Kind::Timeout => (within && rules.on.timeout).then(|| pause(attempt)),
         Kind::Status(status) => (within && rules.on.statuses.contains(&status)).then(|| pause(attempt)),

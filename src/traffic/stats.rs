@@ -102,6 +102,12 @@ pub struct WorkerStats {
     pub pool_misses: Counter,
     /// Idle upstream connections that were found closed or with unexpected bytes.
     pub pool_stale: Counter,
+    /// Attempts that took no idle connection because the endpoint was about to close it.
+    pub races_retired: Counter,
+    /// Attempts that did not take an idle connection because the kernel was asked and knew of its end.
+    pub races_checked: Counter,
+    /// Requests sent again only because the endpoint had closed the connection before it could see them.
+    pub races_unseen: Counter,
     /// Gauge: idle upstream connections.
     pub pool_idle: Counter,
     /// Responses that bytes followed which belong to none.

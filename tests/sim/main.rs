@@ -28,6 +28,7 @@ mod world;
 mod aborts;
 mod endings;
 mod exchanges;
+mod idle;
 mod long;
 mod refusals;
 mod resources;

@@ -56,7 +56,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Receives more; None at the end.
-    async fn more(&mut self) -> Result<(), End> {
+    pub(crate) async fn more(&mut self) -> Result<(), End> {
         match self.stream.recv().await {
             Ok(buf) if buf.is_empty() => Err(End::Eof),
             Ok(buf) => {

@@ -193,7 +193,8 @@ async fn take_body(world: &World, incoming: &mut Incoming<'_>, asked: &Asked) ->
     }
 }
 
-async fn honest(
+/// Reads the body, thinks, answers; whether the connection lasts.
+pub(crate) async fn honest(
     world: &World,
     stream: &Stream,
     incoming: &mut Incoming<'_>,

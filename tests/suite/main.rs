@@ -15,6 +15,7 @@ mod forwarding;
 mod harness_itself;
 mod heads;
 mod isolation;
+mod keep_alive;
 mod limits;
 mod operations;
 mod proxying;

@@ -42,6 +42,9 @@ struct Endpoint {
     tier: u8,
     in_flight: u32,
     latency_us: u64,
+    /// How long it keeps an idle connection, as far as that was learned; left out while it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_timeout_learned_ms: Option<u64>,
     requests: u64,
     failures: u64,
 }
@@ -82,6 +85,10 @@ fn of_endpoint(endpoint: &Compiled, finding: Option<String>, now: Instant) -> En
         tier: endpoint.tier,
         in_flight: cell.in_flight(),
         latency_us: u64::try_from(cell.ewma().as_micros()).unwrap_or(u64::MAX),
+        idle_timeout_learned_ms: cell
+            .idle_timeout()
+            .known()
+            .map(|known| u64::try_from(known.as_millis()).unwrap_or(u64::MAX)),
         requests: cell.requests(),
         failures: cell.failures(),
     }

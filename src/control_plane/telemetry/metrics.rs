@@ -25,6 +25,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     workers(&mut out, node);
     upstreams(&mut out, &snapshot);
     endpoints(&mut out, node, &snapshot);
+    idle_connections(&mut out, node, &snapshot);
     access_log(&mut out, node);
     process(&mut out, node);
     out.finish()
@@ -249,6 +250,30 @@ fn upstreams(out: &mut Exposition, snapshot: &Snapshot) {
     let mut family = out.family("ringway_retries_refused", Kind::Counter, help);
     for upstream in &snapshot.upstreams {
         family.whole(&[("upstream", &upstream.name)], upstream.budget.refused());
+    }
+}
+
+/// What keeps requests off connections that endpoints close for idleness.
+fn idle_connections(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
+    let help = "How long the endpoint keeps an idle connection, once that was learned.";
+    let mut family = out.family("ringway_endpoint_idle_timeout_seconds", Kind::Gauge, help);
+    for (upstream, endpoint) in all_endpoints(snapshot) {
+        if let Some(known) = endpoint.cell.idle_timeout().known() {
+            let labels = [("upstream", &*upstream.name), ("endpoint", &*endpoint.text)];
+            family.real(&labels, known.as_secs_f64());
+        }
+    }
+    type Read = fn(&WorkerStats) -> &Counter;
+    let ways: [(&str, Read); 3] = [
+        ("retired", |worker| &worker.races_retired),
+        ("checked", |worker| &worker.races_checked),
+        ("unacked", |worker| &worker.races_unseen),
+    ];
+    let help = "Attempts kept off connections that the endpoint was closing, or repeated because it had closed them \
+                before the request came.";
+    let mut family = out.family("ringway_upstream_races_avoided", Kind::Counter, help);
+    for (how, read) in ways {
+        family.whole(&[("how", how)], node.stats.iter().map(|worker| read(worker).get()).sum());
     }
 }
 

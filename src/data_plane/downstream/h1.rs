@@ -160,7 +160,8 @@ impl Connection {
                 Box::pin(self.read_rest_of_head(x, reader, first, deadline)).await?;
             }
         }
-        x.upload = Upload::new(&x.head, &listener.http);
+        let spare = std::mem::take(&mut x.upload.replay.payload);
+        x.upload = Upload::new(&x.head, &listener.http, spare);
         x.phases.mark(Phase::Head, self.worker.rt.now());
         Ok(())
     }

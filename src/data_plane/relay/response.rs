@@ -75,7 +75,7 @@ pub(crate) async fn response(
         worker.stats.upstream_excess.add(1);
     }
     if reusable {
-        lease.give_back(conn, upstream);
+        lease.give_back(conn, upstream, x.response.idle_timeout);
     } else {
         drop(lease);
     }

@@ -1,7 +1,7 @@
 //! HTTP/1.1 towards an endpoint: the request, and the head of its final response.
 
 use crate::downstream::h1::{ClientWatch, Connection};
-use crate::exchange::{Exchange, HeadBytes};
+use crate::exchange::{AttemptFacts, Exchange, HeadBytes};
 use crate::relay::{self, UploadFault};
 use crate::serve::Fault;
 use crate::upstream::forward;
@@ -78,13 +78,19 @@ async fn await_final_head(
         x.attempt.sent = lease.has_sent();
         let received = match received {
             Ok(buf) if !buf.is_empty() => buf,
-            _ => return Err(Cause::UpstreamReset.into()),
+            ended => return Err(connection_ended(&mut x.attempt, lease, &ended)),
         };
         x.attempt.answered = true;
         if heads.take(conn, x.head.version, &mut x.response, &mut x.response_bytes, received)? {
             return Ok(());
         }
     }
+}
+
+/// The endpoint has ended the connection, in an orderly way or not, before its answer was complete.
+fn connection_ended(attempt: &mut AttemptFacts, lease: &Lease, ended: &io::Result<Buf>) -> Fault {
+    attempt.unseen = ended.is_ok() && !attempt.answered && lease.ended_before_request();
+    Cause::UpstreamReset.into()
 }
 
 fn timeout_cause(conn: &Connection, x: &mut Exchange) -> Cause {
@@ -207,7 +213,7 @@ pub(crate) async fn send_body_and_read_head(
             while let Poll::Ready(received) = lease.stream.poll_recv(cx) {
                 let buf = match received {
                     Ok(buf) if !buf.is_empty() => buf,
-                    _ => return Poll::Ready(Err(Fault(Cause::UpstreamReset))),
+                    ended => return Poll::Ready(Err(connection_ended(&mut x.attempt, lease, &ended))),
                 };
                 x.attempt.answered = true;
                 match heads.take(conn, x.head.version, &mut x.response, &mut x.response_bytes, buf) {

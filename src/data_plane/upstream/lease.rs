@@ -15,31 +15,51 @@ use traffic::snapshot::{Endpoint, Upstream};
 pub(crate) struct Lease {
     pub(crate) stream: Stream,
     cell: Arc<EndpointCell>,
-    is_fresh: bool,
+    /// How long it was idle in the pool; `None` when it is new.
+    idle_for: Option<Duration>,
     sent_before: u64,
 }
 
 impl Lease {
     /// It has carried no request before.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.is_fresh
+        self.idle_for.is_none()
     }
 
-    /// Whether the kernel has taken a byte of the current request.
+    /// Whether the kernel has, or may have, taken a byte of the current request.
     pub(crate) fn has_sent(&self) -> bool {
-        self.stream.sent_bytes() > self.sent_before
+        self.stream.is_sending() || self.stream.sent_bytes() > self.sent_before
     }
 
-    /// Returns the connection to the worker's pool for other requests.
-    pub(crate) fn give_back(self, conn: &Connection, upstream: &Upstream) {
+    /// After a clean end: whether the endpoint had ended its side before any byte of the current request reached it.
+    ///
+    /// The end that it sent acknowledges what its kernel had by then. If that is nothing of this request, the bytes came
+    /// to a connection that was closed already. A reset is no such proof: it acknowledges nothing, even if the request
+    /// was read.
+    pub(crate) fn ended_before_request(&self) -> bool {
+        let sent = self.stream.sent_bytes() - self.sent_before;
+        !self.is_fresh()
+            && !self.stream.is_sending()
+            && self.stream.unacked_bytes().is_some_and(|unacked| unacked >= sent)
+    }
+
+    /// Closes a connection of which [`Lease::ended_before_request`] is true. Nothing more is sent on it, so that what
+    /// was not taken is never taken; and its end tells about the endpoint's timeout.
+    pub(crate) fn abandon(self, conn: &Connection) {
+        if let Some(idle_for) = self.idle_for {
+            self.cell.idle_timeout().closed(idle_for, conn.worker.rt.now());
+        }
+        self.stream.reset();
+    }
+
+    /// Returns the connection to the worker's pool for other requests. `announced`: for how many seconds the endpoint
+    /// says that it keeps it.
+    pub(crate) fn give_back(self, conn: &Connection, upstream: &Upstream, announced: Option<u32>) {
         let worker = &conn.worker;
+        self.cell.idle_timeout().announce(announced);
         worker.pool.put(&self.cell, self.stream, worker.rt.now(), upstream.timeouts.pool_idle);
     }
 }
-
-/// A request that must not be sent twice avoids connections that were idle for longer: the endpoint may be closing
-/// them at this very moment.
-const IDLE_MAX_FOR_UNSAFE: Duration = Duration::from_secs(1);
 
 /// A pooled connection, or a new one when there is none or `fresh_only` is set.
 pub(crate) async fn obtain(
@@ -52,16 +72,16 @@ pub(crate) async fn obtain(
     let worker = &*conn.worker;
     let cell = Arc::clone(&endpoint.cell);
     if !fresh_only {
-        let idle_max = if x.head.method.is_idempotent() { Duration::MAX } else { IDLE_MAX_FOR_UNSAFE };
-        if let Some(stream) = worker.pool.take(&endpoint.cell, worker.rt.now(), idle_max) {
+        let once_only = !x.head.method.is_idempotent();
+        if let Some((stream, idle_for)) = worker.pool.take(&endpoint.cell, worker.rt.now(), once_only) {
             worker.stats.pool_hits.add(1);
             let sent_before = stream.sent_bytes();
-            return Ok(Lease { stream, cell, is_fresh: false, sent_before });
+            return Ok(Lease { stream, cell, idle_for: Some(idle_for), sent_before });
         }
     }
     worker.stats.pool_misses.add(1);
     let stream = Box::pin(connect(conn, upstream, endpoint, x.deadline)).await?;
-    Ok(Lease { stream, cell, is_fresh: true, sent_before: 0 })
+    Ok(Lease { stream, cell, idle_for: None, sent_before: 0 })
 }
 
 async fn connect(

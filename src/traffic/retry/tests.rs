@@ -10,6 +10,7 @@ fn stale() -> Attempt {
         request_bytes_sent: true,
         response_started_downstream: false,
         response_bytes_received: false,
+        request_unseen: false,
         body_replayable: true,
         attempts_made: 1,
         failure: Failure::Cause(Cause::UpstreamReset),
@@ -57,6 +58,23 @@ fn rule_4_a_connection_that_went_stale_costs_one_retry_without_opt_in() {
     assert!(!retries(&off, Attempt { fresh_connection: true, ..stale() }));
     assert!(!retries(&off, Attempt { response_bytes_received: true, ..stale() }));
     assert!(!retries(&off, Attempt { body_replayable: false, ..stale() }));
+}
+
+#[test]
+fn rule_4_a_request_that_came_to_a_closed_connection_may_be_sent_again_whatever_its_method() {
+    let post = Attempt { method: Method::Post, request_unseen: true, ..stale() };
+    let off = RetryRules { attempts: 0, ..RetryRules::default() };
+    assert!(by_default(post) && retries(&off, post), "without opt-in");
+    assert!(!by_default(Attempt { request_unseen: false, ..post }));
+    assert!(!by_default(Attempt { attempts_made: 2, ..post }), "once");
+    assert!(
+        !by_default(Attempt { fresh_connection: true, ..post }),
+        "a new connection is not closed for idleness"
+    );
+    assert!(!by_default(Attempt { response_bytes_received: true, ..post }));
+    assert!(!by_default(Attempt { body_replayable: false, ..post }));
+    assert!(!by_default(Attempt { failure: Cause::UpstreamTimeout.into(), ..post }));
+    assert!(!by_default(Attempt { failure: Cause::UpstreamMalformed.into(), ..post }));
 }
 
 #[test]
@@ -167,7 +185,7 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
         prop::sample::select(Cause::ALL).prop_map(Failure::Cause),
         (500u16..505).prop_map(Failure::Status)
     ];
-    let flags = any::<[bool; 6]>();
+    let flags = any::<[bool; 7]>();
     let left = prop::option::of((0u64..400).prop_map(Duration::from_millis));
     (prop::sample::select(methods), flags, 1u8..5, failure, left, any::<u32>()).prop_map(
         |(method, flags, attempts_made, failure, deadline_left, random)| Attempt {
@@ -178,6 +196,7 @@ fn any_attempt() -> impl Strategy<Value = Attempt> {
             response_started_downstream: flags[3],
             response_bytes_received: flags[4],
             body_replayable: flags[5],
+            request_unseen: flags[6],
             attempts_made,
             failure,
             deadline_left,
@@ -211,7 +230,11 @@ proptest! {
             Failure::Cause(Cause::ConnectRefused | Cause::ConnectUnreachable | Cause::ConnectTimeout
                 | Cause::PortsExhausted | Cause::UpstreamResources)
         );
-        let may_have_been_read = connected && attempt.request_bytes_sent;
+        let proven_unseen = attempt.request_unseen
+            && !attempt.fresh_connection
+            && !attempt.response_bytes_received
+            && attempt.failure == Failure::Cause(Cause::UpstreamReset);
+        let may_have_been_read = connected && attempt.request_bytes_sent && !proven_unseen;
         let idempotent = attempt.method.is_idempotent() || (attempt.idempotency_key && rules.idempotency_key);
         prop_assert!(idempotent || !may_have_been_read, "rule 5");
     }

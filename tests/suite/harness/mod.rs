@@ -82,6 +82,14 @@ pub(crate) fn pause() {
     std::thread::park_timeout(Duration::from_millis(5));
 }
 
+/// Lets so much time pass: for tests about what the passing of time does, never to wait for something.
+pub(crate) fn elapse(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}
+
 /// Something that one thread waits for and another opens, once.
 #[derive(Clone, Default)]
 pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);

@@ -128,6 +128,8 @@ struct Shared {
     /// Signalled whenever the log changes.
     changed: Condvar,
     stopping: AtomicBool,
+    /// How long the next wait for a request may take before the connection is closed.
+    idle: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -143,6 +145,21 @@ struct Log {
 impl Origin {
     /// Listens on a free loopback port and answers every request as `script` says.
     pub(crate) fn start(script: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Origin {
+        Origin::start_with(script, || None)
+    }
+
+    /// The same, but closes a connection when no request has come for as long as `idle` says at that time.
+    pub(crate) fn start_closing(
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+        idle: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::start_with(script, move || Some(idle()))
+    }
+
+    fn start_with(
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+        idle: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+    ) -> Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
@@ -150,6 +167,7 @@ impl Origin {
             log: Mutex::default(),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),
+            idle: Box::new(idle),
         });
         let accepting = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &accepting));
@@ -192,6 +210,13 @@ impl Origin {
     /// Connections that are open now.
     pub(crate) fn open_connections(&self) -> usize {
         self.shared.log().open.iter().flatten().count()
+    }
+
+    /// Ends all connections in an orderly way, whatever they are doing.
+    pub(crate) fn end_connections(&self) {
+        for stream in self.shared.log().open.iter().flatten() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 
     /// What was not HTTP/1.1 to the strict reader.
@@ -295,6 +320,7 @@ impl Connection<'_> {
 
     /// The next request and what to answer; None at the end of the connection.
     fn request(&mut self) -> Result<Option<(Received, Reply)>, String> {
+        let _ = self.stream.set_read_timeout((self.shared.idle)());
         let head = loop {
             if let Some(head) = message::take_head(&mut self.pending)? {
                 break head;
@@ -302,6 +328,7 @@ impl Connection<'_> {
             if !self.read_more() {
                 return Ok(None);
             }
+            let _ = self.stream.set_read_timeout(None);
         };
         check_request_line(&head.start)?;
         let mut received = Received { connection: self.index, head, body: Vec::new(), trailers: Vec::new() };

@@ -348,6 +348,9 @@ impl World {
 
     pub(super) fn fin(&mut self, key: Key<Link>, to: usize, acks: u64) {
         let Some(side) = self.links.get_mut(key).map(|link| &mut link.sides[to]) else { return };
+        if side.reset {
+            return;
+        }
         side.eof = true;
         side.told = side.told.max(acks);
         let fd = side.fd;
@@ -363,8 +366,9 @@ impl World {
         let Some(side) = self.links.get_mut(key).map(|link| &mut link.sides[to]) else { return };
         side.reset = true;
         side.outbox.clear();
-        if discards {
+        if discards && !side.inbox.is_empty() {
             side.inbox.clear();
+            side.eof = false;
         }
         let Some(fd) = side.fd else { return };
         self.note("reset", fd, 0);
