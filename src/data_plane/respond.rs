@@ -33,6 +33,9 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
     // The answer that says so must not itself be cut off by the deadline that it reports; the client's pace bounds it.
     x.deadline = Instant::NEVER;
     let decoding_failed = cause.stage() == traffic::Stage::Decode || breaks_body(cause);
+    if !decoding_failed {
+        relay::settle_request_body(conn, x).await;
+    }
     let keeps = !decoding_failed && relay::keeps(conn, x, true);
     let (content_type, body) = problem(x, cause);
     conn.stream.write(|out| {
@@ -149,6 +152,7 @@ async fn answer(
     fields: &[FieldLine],
     body: &[u8],
 ) -> Result<Next, Fault> {
+    relay::settle_request_body(conn, x).await;
     let keeps = relay::keeps(conn, x, true);
     filter::on_response(&route.chain, status, &mut x.response_edits);
     let is_head = x.head.method == Method::Head;

@@ -321,6 +321,30 @@ both! {
         ringway.stop_after(origin);
     }
 
+    fn r20_a_connection_is_kept_only_if_the_rest_of_a_chunked_body_can_be_read(io) {
+        let origin = Origin::ok("x");
+        let routes = "route \"/fixed\" { respond 200 body=\"ok\" }";
+        let ringway = Setup { routes, ..Setup::to(origin.address()) }.start(io);
+        let head = "POST /fixed HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+        let mut client = ringway.client();
+        client.send(format!("{head}3\r\nabc\r\n0\r\n\r\n"));
+        assert!(!client.response("POST").closes(), "the body was there and is gone");
+        assert_eq!(client.get("/after").status, 200);
+        drop(client);
+
+        let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
+        let mut client = ringway.client();
+        client.send(head).send(chunk.repeat(10)).send("0\r\n\r\n");
+        let response = client.response("POST");
+        if response.closes() {
+            client.expect_end();
+        } else {
+            assert_eq!(client.get("/after").status, 200, "what a response promises is kept");
+        }
+        ringway.stop_after((client, origin));
+    }
+
     fn r21_only_the_exact_expectation_is_understood(io) {
         refused(
             io,

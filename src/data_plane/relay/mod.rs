@@ -7,7 +7,7 @@
 mod response;
 mod upload;
 
-pub(crate) use response::{finish_downstream, keeps, response};
+pub(crate) use response::{finish_downstream, keeps, response, settle_request_body};
 pub(crate) use upload::{UploadFault, UploadLimits, upload};
 
 use crate::downstream::h1::Connection;

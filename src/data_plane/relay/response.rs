@@ -13,6 +13,7 @@ use runtime::race;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 use traffic::snapshot::Upstream;
 use traffic::{Cause, Phase, filter};
 use wire::h1::machine::{self, Persistence, UpstreamUse};
@@ -34,6 +35,7 @@ pub(crate) async fn response(
         return Ok(Box::pin(tunnel::run(conn, x, lease)).await);
     }
     let framing = machine::downstream_framing(x.response.body, x.head.version);
+    settle_request_body(conn, x).await;
     let keeps = keeps(conn, x, framing != BodyLength::UntilClose);
 
     let mut body = BodyReader::for_response(x.response.body, &upstream.http);
@@ -181,7 +183,7 @@ pub(crate) async fn finish_downstream(
             Next::Linger(close_cause(conn, x))
         });
     }
-    if keeps && Box::pin(drain_request_body(conn, x)).await {
+    if keeps && Box::pin(drain_request_body(conn, x, timeouts.linger)).await {
         return Ok(Next::Keep);
     }
     Ok(Next::Linger(close_cause(conn, x)))
@@ -213,17 +215,31 @@ pub(crate) fn keeps(conn: &Connection, x: &Exchange, delimited: bool) -> bool {
 /// What to do with the part of the request body that nobody has read.
 fn rest_of_request_body(x: &Exchange) -> machine::RestOfBody {
     let expectation = machine::Expectation::new(!x.upload.continued);
-    let remaining = x.upload.reader.remaining();
+    let remaining = known_rest(x.head.body, &x.upload.reader);
     machine::rest_of_body(x.upload.done, remaining, expectation, x.generation.limits.drain_bytes_max)
 }
 
-/// Reads the rest of the request body and throws it away; false when that is not possible within the bounds.
-async fn drain_request_body(conn: &Connection, x: &mut Exchange) -> bool {
-    let timeouts = conn.listener(&x.generation).timeouts;
+/// Takes what has already arrived of a request body that is not wanted any more, before the response says whether the
+/// connection is kept: a short chunked body, whose end nobody knows before it is read, shall not cost the connection.
+pub(crate) async fn settle_request_body(conn: &Connection, x: &mut Exchange) {
+    let unread = !x.upload.done && x.upload.continued;
+    if unread && x.head.keep_alive && known_rest(x.head.body, &x.upload.reader).is_none() {
+        Box::pin(drain_request_body(conn, x, Duration::ZERO)).await;
+    }
+}
+
+/// Reads the rest of the request body and throws it away; false when that is not possible within the bounds. With a
+/// `patience` of zero only what is there is taken.
+async fn drain_request_body(conn: &Connection, x: &mut Exchange, patience: Duration) -> bool {
     let mut left = u64::from(x.generation.limits.drain_bytes_max);
-    conn.timer.set(conn.worker.rt.now() + timeouts.linger);
+    conn.timer.set(conn.worker.rt.now() + patience);
     while !x.upload.done {
-        let Some(Ok(mut buf)) = race(conn.stream.recv(), &conn.timer).await else { return false };
+        let received = if patience.is_zero() {
+            poll_fn(|cx| Poll::Ready(ready(conn.stream.poll_recv(cx)))).await
+        } else {
+            race(conn.stream.recv(), &conn.timer).await
+        };
+        let Some(Ok(mut buf)) = received else { return false };
         let received = buf.len();
         let Ok(part) = x.upload.reader.read(&mut buf) else { return false };
         let payload = part.payload.len() as u64;
@@ -239,6 +255,13 @@ async fn drain_request_body(conn: &Connection, x: &mut Exchange) -> bool {
         }
     }
     true
+}
+
+fn ready<T>(poll: Poll<T>) -> Option<T> {
+    match poll {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }
 
 /// Runs the response side of the route's filters.

@@ -126,7 +126,7 @@ pub enum RestOfBody {
     Close,
 }
 
-/// Decides over the rest of a request body. `remaining` is [`super::BodyReader::remaining`].
+/// Decides over the rest of a request body. `remaining` is how long it is; None while nobody knows, as in a chunked body.
 pub const fn rest_of_body(
     is_done: bool,
     remaining: Option<u64>,
@@ -139,7 +139,9 @@ pub const fn rest_of_body(
         // Having got a final response instead of 100, the client may send the body or the next request (RFC 9110
         // §10.1.1). Guessing is how bodies become requests.
         (Expectation::Waiting, _) => RestOfBody::Close,
-        (_, Some(bytes)) if bytes > bytes_max => RestOfBody::Close,
-        _ => RestOfBody::Drain { bytes_max },
+        (_, Some(bytes)) if bytes <= bytes_max => RestOfBody::Drain { bytes_max },
+        // The response has to say now whether the connection is kept. Were it promised, and the rest turned out too
+        // long, the client's next request would be lost without a word.
+        _ => RestOfBody::Close,
     }
 }

@@ -233,7 +233,7 @@ fn r20_the_rest_of_a_body_is_drained_or_the_connection_closed() {
         (BodyLength::Length(1), Expectation::Settled, all),
         (BodyLength::Length(64 << 10), Expectation::Settled, all),
         (BodyLength::Length((64 << 10) + 1), Expectation::Settled, RestOfBody::Close),
-        (BodyLength::Chunked, Expectation::Settled, all),
+        (BodyLength::Chunked, Expectation::Settled, RestOfBody::Close),
         (BodyLength::Length(1), Expectation::Waiting, RestOfBody::Close),
         (BodyLength::Chunked, Expectation::Waiting, RestOfBody::Close),
     ] {
