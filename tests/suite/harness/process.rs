@@ -53,6 +53,13 @@ impl Process {
         self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).0.join("\n")
     }
 
+    /// Everything on standard error of a process that has ended.
+    pub(crate) fn last_words(&self) -> String {
+        let held = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.said.changed.wait_timeout_while(held, PATIENCE, |(_, ended)| !*ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.0.join("\n")
+    }
+
     /// Waits for a line from which `pick` makes something.
     #[track_caller]
     pub(crate) fn wait_for_line<T>(&self, what: &str, pick: impl Fn(&str) -> Option<T>) -> T {

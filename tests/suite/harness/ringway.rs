@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -124,7 +125,7 @@ impl Ringway {
         std::fs::write(&file, text).expect("write the configuration");
         let file = file.display().to_string();
         let mut command = wrapper.to_vec();
-        command.extend([env!("CARGO_BIN_EXE_ringway"), "run", &file]);
+        command.extend([binary(), "run", &file]);
         (Process::start(command[0], &command[1..]), folder)
     }
 
@@ -283,6 +284,17 @@ impl Ringway {
         }
         last
     }
+}
+
+static OTHER_BINARY: OnceLock<String> = OnceLock::new();
+
+/// Tests another Ringway than the one that was built with this program.
+pub(crate) fn use_binary(path: &str) {
+    OTHER_BINARY.get_or_init(|| path.to_string());
+}
+
+fn binary() -> &'static str {
+    OTHER_BINARY.get().map_or(env!("CARGO_BIN_EXE_ringway"), String::as_str)
 }
 
 /// `listening on ADDRESS (...)`, with whatever a log line puts before it.
