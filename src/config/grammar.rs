@@ -169,24 +169,59 @@ static UPSTREAM: Node = Node {
         value("balance"),
         value("hash-key"),
         one("health", &HEALTH),
+        one("outlier", &OUTLIER),
+        value("panic"),
+        value("slow-start"),
         value("protocol"),
         one("timeouts", &UPSTREAM_TIMEOUTS),
         one("limits", &UPSTREAM_LIMITS),
     ],
-    later: &["outlier", "slow-start", "tls", "send-proxy", "sticky", "locality", "dns", "discovery"],
+    later: &["tls", "send-proxy", "sticky", "locality", "dns", "discovery"],
     ..EMPTY
 };
 
 static ENDPOINT: Node =
     Node { args: &["address"], props: &["weight", "tier"], later: &["locality", "zone"], ..EMPTY };
 
-static HEALTH: Node =
-    Node { children: &[one("http", &HTTP_CHECK), one("tcp", &TCP_CHECK)], later: &["grpc"], ..EMPTY };
+static HEALTH: Node = Node {
+    children: &[
+        one("http", &HTTP_CHECK),
+        one("tcp", &TCP_CHECK),
+        one("tls", &TLS_CHECK),
+        one("grpc", &GRPC_CHECK),
+    ],
+    ..EMPTY
+};
 
-static HTTP_CHECK: Node =
-    Node { args: &["path"], props: &["every", "timeout", "rise", "fall", "expect", "host"], ..EMPTY };
+static HTTP_CHECK: Node = Node {
+    args: &["path"],
+    props: &["every", "timeout", "rise", "fall", "method", "expect", "host", "body"],
+    children: &[many("header", "headers", &PAIR)],
+    ..EMPTY
+};
 
 static TCP_CHECK: Node = Node { props: &["every", "timeout", "rise", "fall"], ..EMPTY };
+
+static TLS_CHECK: Node =
+    Node { props: &["every", "timeout", "rise", "fall", "server-name", "ca", "insecure"], ..EMPTY };
+
+static GRPC_CHECK: Node =
+    Node { props: &["every", "timeout", "rise", "fall", "service", "host"], later: &["tls"], ..EMPTY };
+
+static OUTLIER: Node = Node {
+    args: &["mode"],
+    children: &[
+        value("consecutive-errors"),
+        value("eject-for"),
+        value("eject-longest"),
+        value("max-ejected"),
+        one("success-rate", &SUCCESS_RATE),
+    ],
+    ..EMPTY
+};
+
+static SUCCESS_RATE: Node =
+    Node { args: &["mode"], props: &["deviation", "every", "requests", "endpoints"], ..EMPTY };
 
 static UPSTREAM_TIMEOUTS: Node = Node {
     children: &[value("connect"), value("response-header"), value("idle"), value("keep-alive")],

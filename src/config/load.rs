@@ -6,8 +6,8 @@ use crate::environment::{Environment, System};
 use crate::literal::Address;
 use crate::model::{
     AccessLog, Action, Admin, Balance, Config, Endpoint, HashKey, Headers, Io, Listener, ListenerLimits,
-    ListenerTimeouts, Matcher, Origin, Predicates, Protocol, Route, RouteLimits, RouteTimeouts, Site,
-    SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
+    ListenerTimeouts, Matcher, Origin, Outlier, Predicates, Protocol, Route, RouteLimits, RouteTimeouts,
+    Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
 use crate::provenance::Provenance;
@@ -115,6 +115,9 @@ pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
             balance: Balance::default(),
             hash_key: HashKey::default(),
             health: None,
+            outlier: Outlier::default(),
+            panic: Upstream::PANIC,
+            slow_start: Upstream::SLOW_START,
             protocol: Protocol::Http1,
             timeouts: UpstreamTimeouts::default(),
             limits: UpstreamLimits::default(),

@@ -4,10 +4,11 @@ use crate::{Format, Sealed, format, parse};
 use proptest::prelude::*;
 
 /// The examples as they are in the repository.
-const EXAMPLES: [&str; 3] = [
+const EXAMPLES: [&str; 4] = [
     include_str!("../../configs/minimal.kdl"),
     include_str!("../../configs/edge.kdl"),
     include_str!("../../configs/demo.kdl"),
+    include_str!("../../configs/health.kdl"),
 ];
 
 /// Pieces of a text that change what the rest of it means.
@@ -98,7 +99,11 @@ fn sound() -> impl Strategy<Value = String> {
         ]),
         of(&[
             "",
-            "health { tcp; };",
+            "health { tcp; }; outlier \"off\"; panic \"off\"; slow-start \"off\";",
+            "health { grpc service=\"a.B\" host=\"h:80\"; }; panic \"0.5%\"; slow-start \"1m\";",
+            "health { tls server-name=\"h\" ca=\"ca.pem\"; }; outlier { consecutive-errors \"off\"; max-ejected \"0%\"; };",
+            "health { http \"/\" method=\"HEAD\" body=\"o k\" { header \"A\" \"b\"; }; }; outlier { success-rate deviation=\"2.25\"; };",
+            "outlier { consecutive-errors 1; eject-for \"1s\"; success-rate \"off\"; };",
             "health { http \"/h?x=1\" every=\"500ms\" timeout=\"1ms\" expect=\"200,204,300-399\" host=\"h:80\"; };",
         ]),
         of(&[

@@ -1,11 +1,11 @@
 //! What the control plane knows of the running node; shared by the admin API, the probes and the metrics.
 
+use crate::probes::{Board, Panics};
 use crate::telemetry::access_log;
 use base::Instant;
 use base::addr::Addr;
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use traffic::Snapshot;
 use traffic::stats::WorkerStats;
@@ -40,7 +40,9 @@ pub(crate) struct Node {
     /// `None` when the log is off.
     pub(crate) access_log: Option<Arc<access_log::Shared>>,
     pub(crate) first_round: FirstRound,
-    pub(crate) findings: Findings,
+    pub(crate) board: Board,
+    pub(crate) checks: CheckCounts,
+    pub(crate) panics: Panics,
     draining: AtomicBool,
     snapshot: Mutex<Arc<Snapshot>>,
 }
@@ -59,7 +61,9 @@ impl Node {
             clock,
             access_log,
             first_round: FirstRound::default(),
-            findings: Findings::default(),
+            board: Board::default(),
+            checks: CheckCounts::default(),
+            panics: Panics::default(),
             draining: AtomicBool::new(false),
             snapshot: Mutex::new(snapshot),
         }
@@ -107,26 +111,21 @@ impl FirstRound {
     }
 }
 
-/// What the last failed check of each endpoint found, in an operator's words. One entry per endpoint at most.
+/// How many checks ended in which way.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(Mutex<HashMap<(Box<str>, Addr), String>>);
+pub(crate) struct CheckCounts {
+    pub(crate) passed: AtomicU64,
+    pub(crate) failed: AtomicU64,
+    /// Without a result, because it was this node that lacked time or descriptors.
+    pub(crate) void: AtomicU64,
+}
 
-impl Findings {
-    pub(crate) fn note(&self, upstream: &str, addr: &Addr, finding: String) {
-        self.lock().insert((upstream.into(), addr.clone()), finding);
+impl CheckCounts {
+    pub(crate) fn ended(&self, passed: bool) {
+        if passed { &self.passed } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The last check passed.
-    pub(crate) fn clear(&self, upstream: &str, addr: &Addr) {
-        self.lock().remove(&(Box::from(upstream), addr.clone()));
-    }
-
-    pub(crate) fn last(&self, upstream: &str, addr: &Addr) -> Option<String> {
-        self.lock().get(&(Box::from(upstream), addr.clone())).cloned()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Box<str>, Addr), String>> {
-        // A map of texts is whole whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn voided(&self) {
+        self.void.fetch_add(1, Ordering::Relaxed);
     }
 }

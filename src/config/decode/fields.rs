@@ -67,7 +67,7 @@ impl Decoder<'_> {
         }
         if OURS.contains(&name.to_lowercase().as_str()) {
             let hint = match name.to_lowercase().as_str() {
-                "host" => "use rewrite { host \"name\" }",
+                "host" => "use rewrite { host \"name\" }, or host=\"name\" of a check",
                 _ => "it belongs to the connection or to the framing of the message",
             };
             let what = format!("the field \"{name}\" cannot be edited");

@@ -5,6 +5,7 @@
 
 mod action;
 mod fields;
+mod health;
 mod listener;
 mod route;
 mod site;

@@ -1,13 +1,10 @@
-//! Upstreams, their endpoints and their health checks.
+//! Upstreams and their endpoints.
 
 use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::document::Object;
 use crate::literal::{Address, Literal, Misread};
-use crate::model::{
-    Balance, Endpoint, HashKey, Health, HttpCheck, Protocol, StatusRange, StatusSet, TcpCheck, Tier,
-    Upstream, UpstreamLimits, UpstreamTimeouts,
-};
+use crate::model::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
 use crate::problem::Code;
 
 impl Decoder<'_> {
@@ -27,6 +24,9 @@ impl Decoder<'_> {
             balance: self.literal_or(scope, "balance", Balance::default()),
             hash_key: self.literal_or(scope, "hash-key", HashKey::default()),
             health: scope.member("health").and_then(|health| self.health(&health)),
+            outlier: self.outlier(&or_nothing("outlier")),
+            panic: self.literal_or(scope, "panic", Upstream::PANIC),
+            slow_start: self.positive_bound(scope, "slow-start").unwrap_or(Upstream::SLOW_START),
             protocol: self.literal_or(scope, "protocol", Protocol::Http1),
             timeouts: self.upstream_timeouts(&or_nothing("timeouts")),
             limits: self.upstream_limits(&or_nothing("limits")),
@@ -49,52 +49,6 @@ impl Decoder<'_> {
             self.error(Code::Value, scalar.span, what, None);
         }
         Some(Endpoint { address, weight, tier, origin: self.origin(scope) })
-    }
-
-    fn health(&mut self, scope: &Scope<'_>) -> Option<Health> {
-        match (scope.member("http"), scope.member("tcp")) {
-            (Some(http), None) => Some(Health::Http(self.http_check(&http))),
-            (None, Some(tcp)) => Some(Health::Tcp(self.schedule(&tcp))),
-            (None, None) => {
-                self.missing(scope, "\"health\" does not say how", "add http \"/healthz\" or tcp");
-                None
-            }
-            (Some(_), Some(tcp)) => {
-                let hint = Some("keep one of http and tcp".to_owned());
-                self.error(Code::Contradiction, tcp.object.span, "\"health\" says more than one way", hint);
-                None
-            }
-        }
-    }
-
-    fn http_check(&mut self, scope: &Scope<'_>) -> HttpCheck {
-        let path = match scope.scalar("path") {
-            Some(scalar) => self.as_text("path", scalar).unwrap_or_default(),
-            None => {
-                self.missing(scope, "the check has no path", "write http \"/healthz\"");
-                String::new()
-            }
-        };
-        let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        if let (false, Some(scalar)) = (plain, scope.scalar("path")) {
-            self.wrong("path", scalar, "a path that starts with \"/\", without spaces");
-        }
-        HttpCheck {
-            path,
-            host: self.host(scope, "host"),
-            expect: self.literal_or(scope, "expect", StatusSet::default()),
-            schedule: self.schedule(scope),
-        }
-    }
-
-    fn schedule(&mut self, scope: &Scope<'_>) -> TcpCheck {
-        let default = TcpCheck::default();
-        TcpCheck {
-            every: self.positive(scope, "every", default.every),
-            timeout: self.positive(scope, "timeout", default.timeout),
-            rise: self.number(scope, "rise", 1..=1000, default.rise),
-            fall: self.number(scope, "fall", 1..=1000, default.fall),
-        }
     }
 
     fn upstream_timeouts(&mut self, scope: &Scope<'_>) -> UpstreamTimeouts {
@@ -141,29 +95,5 @@ impl Literal for HashKey {
             ("claim", Some(_)) => Err(Misread::Later),
             _ => Err(Misread::Form),
         }
-    }
-}
-
-impl Literal for StatusSet {
-    const EXPECTED: &'static str = "statuses such as \"200\", \"200-399\" or \"200,204\"";
-
-    fn read(text: &str) -> Result<Self, Misread> {
-        let mut ranges = Vec::new();
-        for part in text.split(',') {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            let status = |text: &str| {
-                let valid = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_digit());
-                text.parse::<u16>()
-                    .ok()
-                    .filter(|status| valid && (100..=599).contains(status))
-                    .ok_or(Misread::Form)
-            };
-            let (first, last) = (status(first)?, status(last)?);
-            if first > last {
-                return Err(Misread::Because(format!("the range {part} is empty")));
-            }
-            ranges.push(StatusRange { first, last });
-        }
-        Ok(StatusSet(ranges))
     }
 }

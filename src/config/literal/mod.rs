@@ -8,7 +8,7 @@ mod quantity;
 mod word;
 
 pub use address::{Address, Cidr, NoAddress};
-pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate};
+pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate, Ratio};
 pub(crate) use quantity::{DurationText, duration, print_duration};
 pub(crate) use word::words;
 

@@ -165,6 +165,11 @@ impl Percent {
         Percent(if percent > 100 { 100 * 100 } else { percent * 100 })
     }
 
+    /// 0 to 1000; what is less than a thousandth is cut off.
+    pub fn permille(self) -> u32 {
+        u32::from(self.0) / 10
+    }
+
     /// 0.0 to 1.0.
     pub fn ratio(self) -> f64 {
         f64::from(self.0) / 10_000.0
@@ -200,6 +205,36 @@ impl Literal for Percent {
             Ok(hundredths) if hundredths <= 10_000 => Ok(Percent(hundredths)),
             _ => Err(Misread::Because("more than 100%".into())),
         }
+    }
+}
+
+/// A factor, written `1.9`; kept in hundredths, at most 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ratio(u16);
+
+impl Ratio {
+    pub const fn hundredths(hundredths: u16) -> Ratio {
+        Ratio(hundredths)
+    }
+
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The same digits as those of a percentage.
+        let text = Percent(self.0).to_string();
+        f.write_str(text.trim_end_matches('%'))
+    }
+}
+
+impl Literal for Ratio {
+    const EXPECTED: &'static str = "a factor such as \"2\" or \"1.9\", at most \"100\"";
+
+    fn read(text: &str) -> Result<Self, Misread> {
+        Percent::read(&format!("{text}%")).map(|percent| Ratio(percent.0)).map_err(|_| Misread::Form)
     }
 }
 
@@ -257,6 +292,8 @@ bound_literal! {
         "^([0-9]+(ms|s|m|h)|off)$", |value| print(whole_ms(value), &TIME_UNITS);
     Bytes = "a size such as \"16KiB\" or \"1MiB\", or \"off\"", "SizeOrOff",
         "^([0-9]+(B|KiB|MiB|GiB)|off)$", |value| value.to_string();
+    Percent = "a percentage such as \"30%\", or \"off\"", "PercentOrOff",
+        "^([0-9]+(\\.[0-9]{1,2})?%|off)$", |value| value.to_string();
     ByteRate = "a data rate such as \"1KiB/s\", or \"off\"", "DataRateOrOff",
         "^([0-9]+(B|KiB|MiB|GiB)/s|off)$", |value| value.to_string();
 }
@@ -286,6 +323,7 @@ printed! {
     Bytes = "Size", "^[0-9]+(B|KiB|MiB|GiB)$";
     ByteRate = "DataRate", "^[0-9]+(B|KiB|MiB|GiB)/s$";
     Rate = "Rate", "^[0-9]+/(s|m|h)$";
+    Ratio = "Factor", "^[0-9]+(\\.[0-9]{1,2})?$";
     Percent = "Percent", "^[0-9]+(\\.[0-9]{1,2})?%$";
 }
 
@@ -318,6 +356,16 @@ mod tests {
         assert_eq!(ByteRate::read("1KiB/s").map(|rate| rate.to_string()), Ok("1KiB/s".to_owned()));
         assert_eq!(Rate::read("600/m").map(|rate| rate.to_string()), Ok("600/m".to_owned()));
         assert!(Rate::read("99999999999/s").is_err());
+    }
+
+    #[test]
+    fn factors_are_decimals_without_a_unit() {
+        for text in ["0.5", "1", "1.9", "2.25", "100"] {
+            assert_eq!(Ratio::read(text).map(|ratio| ratio.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["1.9%", "-1", "101", "1.234", "", "1e3"] {
+            assert_eq!(Ratio::read(text), Err(Misread::Form), "{text}");
+        }
     }
 
     #[test]

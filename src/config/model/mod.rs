@@ -5,24 +5,25 @@
 //! and [`crate::parse`] hand out a [`Config`], after it did. The control plane compiles it; the data plane never sees it.
 
 mod admin;
+mod health;
 mod listener;
 mod origin;
+mod outlier;
 mod route;
 mod site;
 mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
+pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck};
 pub use listener::{Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
+pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};
 pub use route::{
     Action, HeaderEdits, HeaderPair, Headers, Matcher, NameMatch, Predicates, Redirect, Respond, Retry,
     RetryOn, Rewrite, Route, RouteLimits, RouteTimeouts, Share, Split,
 };
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
-pub use upstream::{
-    Balance, Endpoint, HashKey, Health, HttpCheck, Protocol, StatusRange, StatusSet, TcpCheck, Tier,
-    Upstream, UpstreamLimits, UpstreamTimeouts,
-};
+pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
 
 use crate::provenance::Provenance;
 

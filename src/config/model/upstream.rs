@@ -1,7 +1,7 @@
 //! Balanced groups of endpoints, how they are chosen and how their health is known.
 
-use super::Origin;
-use crate::literal::{Address, Bound, DurationText, duration, words};
+use super::{Health, Origin, Outlier};
+use crate::literal::{Address, Bound, DurationText, Percent, duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -22,12 +22,25 @@ pub struct Upstream {
     /// Active checks; `None` leaves health to what traffic shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
+    /// When traffic alone takes an endpoint out.
+    pub outlier: Outlier,
+    /// Below that healthy share all endpoints count. Default 30%; off: then nobody serves.
+    pub panic: Bound<Percent>,
+    /// Time in which an endpoint that is new or comes back gets its full share. Default 10 s.
+    pub slow_start: Bound<Duration>,
     /// What the endpoints speak. Default: HTTP/1.1.
     pub protocol: Protocol,
     pub timeouts: UpstreamTimeouts,
     pub limits: UpstreamLimits,
     #[serde(skip)]
     pub origin: Origin,
+}
+
+impl Upstream {
+    /// Default of [`Upstream::panic`].
+    pub const PANIC: Bound<Percent> = Bound::At(Percent::whole(30));
+    /// Default of [`Upstream::slow_start`].
+    pub const SLOW_START: Bound<Duration> = Bound::At(Duration::from_secs(10));
 }
 
 /// One address of an upstream.
@@ -122,98 +135,6 @@ words! {
     }
     default Http1;
     later "h2c", "h2", "auto";
-}
-
-/// How endpoints are checked without traffic.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Health {
-    /// A GET that must be answered with an expected status.
-    Http(HttpCheck),
-    /// A TCP connection that must be accepted.
-    Tcp(TcpCheck),
-}
-
-/// An active check by HTTP.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct HttpCheck {
-    /// Origin-form target, with an optional query.
-    pub path: String,
-    /// `Host` of the check. Default: the endpoint's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// Statuses that mean healthy. Default 200-399.
-    pub expect: StatusSet,
-    #[serde(flatten)]
-    pub schedule: TcpCheck,
-}
-
-/// When endpoints are checked and what a result means; all there is to say about a TCP check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct TcpCheck {
-    /// From one check to the next, plus or minus 20 %. Default 2 s.
-    #[serde(serialize_with = "duration")]
-    #[schemars(with = "DurationText")]
-    pub every: Duration,
-    /// Connecting and the whole answer. Default 1 s.
-    #[serde(serialize_with = "duration")]
-    #[schemars(with = "DurationText")]
-    pub timeout: Duration,
-    /// Successes in a row until a down endpoint is up. Default 2.
-    pub rise: u16,
-    /// Failures in a row until an up endpoint is down. Default 3.
-    pub fall: u16,
-}
-
-impl Default for TcpCheck {
-    fn default() -> Self {
-        TcpCheck { every: Duration::from_secs(2), timeout: Duration::from_secs(1), rise: 2, fall: 3 }
-    }
-}
-
-/// Statuses `first` to `last`, both included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusRange {
-    pub first: u16,
-    pub last: u16,
-}
-
-/// A set of statuses, written `200-399` or `200,204,300-308`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusSet(pub Vec<StatusRange>);
-
-impl StatusSet {
-    /// Whether the status is one of the set.
-    pub fn contains(&self, status: u16) -> bool {
-        self.0.iter().any(|range| (range.first..=range.last).contains(&status))
-    }
-}
-
-impl Default for StatusSet {
-    fn default() -> Self {
-        StatusSet(vec![StatusRange { first: 200, last: 399 }])
-    }
-}
-
-impl fmt::Display for StatusSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, range) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            write!(f, "{comma}{}", range.first)?;
-            if range.last != range.first {
-                write!(f, "-{}", range.last)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for StatusSet {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
 }
 
 /// How long an endpoint may take.

@@ -3,6 +3,7 @@
 //! Each file answers one question about a decoded configuration and reports every violation; none stops at the first.
 
 mod entry;
+mod health;
 mod overlap;
 mod references;
 mod routes;

@@ -2,8 +2,8 @@
 
 use super::Check;
 use crate::model::{
-    Action, HashKey, HeaderEdits, Health, Listener, Matcher, Origin, Retry, RetryOn, Route, RouteLimits,
-    RouteTimeouts, Site, TcpCheck, Tier, Upstream, UpstreamLimits,
+    Action, HashKey, HeaderEdits, Listener, Matcher, Origin, Retry, RetryOn, Route, RouteLimits,
+    RouteTimeouts, Site, Tier, Upstream, UpstreamLimits,
 };
 use crate::problem::Code;
 use std::collections::HashMap;
@@ -74,21 +74,7 @@ impl Check<'_> {
                 self.warning(Code::NotEnforced, &upstream.origin, &member, what, None);
             }
         }
-        match &upstream.health {
-            Some(Health::Http(check)) => self.schedule(&upstream.origin, "/health/http", &check.schedule),
-            Some(Health::Tcp(schedule)) => self.schedule(&upstream.origin, "/health/tcp", schedule),
-            None => {}
-        }
-    }
-
-    fn schedule(&mut self, origin: &Origin, member: &str, schedule: &TcpCheck) {
-        if schedule.timeout > schedule.every {
-            let at =
-                self.nearest_written(origin, &[&format!("{member}/timeout"), &format!("{member}/every")]);
-            let what = "a check may take longer than the time to the next one".to_owned();
-            let hint = Some("make timeout at most every".to_owned());
-            self.error(Code::Contradiction, origin, &at, what, hint);
-        }
+        self.health(upstream);
     }
 
     fn edits(&mut self, origin: &Origin, member: &str, edits: &HeaderEdits) {

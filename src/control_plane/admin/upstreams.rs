@@ -1,12 +1,14 @@
 //! `/v1/upstreams`: every endpoint and what is known of it.
 
 use crate::node::Node;
+use crate::probes::Report;
 use axum::Json;
 use axum::extract::State;
 use base::Instant;
 use serde::Serialize;
 use std::sync::Arc;
-use traffic::health::Health;
+use std::time::Duration;
+use traffic::health::{EndpointCell, Health, Why};
 use traffic::snapshot::Endpoint as Compiled;
 
 #[derive(Serialize)]
@@ -22,6 +24,8 @@ struct Upstream {
     origin: String,
     /// Endpoints that may get traffic now.
     available: usize,
+    /// Too few are healthy to be believed: all endpoints are used.
+    panic: bool,
     /// Choices made among all endpoints because too few were healthy to be believed.
     failed_open: u64,
     /// Retries that the budget did not allow.
@@ -32,8 +36,11 @@ struct Upstream {
 #[derive(Serialize)]
 struct Endpoint {
     address: String,
-    /// `up`, `down`, `ejected` or `checking`.
+    /// `checking`, `up`, `down`, `ejected` or `slow-start`.
     state: &'static str,
+    /// How long it has been in that state; left out when that is as old as the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_seconds: Option<u64>,
     /// Why it is in that state; left out while it is up.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -47,6 +54,29 @@ struct Endpoint {
     idle_timeout_learned_ms: Option<u64>,
     requests: u64,
     failures: u64,
+    ejections: u64,
+    /// Left out where there are no checks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    check: Option<Check>,
+}
+
+/// The active checks of one endpoint.
+#[derive(Serialize)]
+struct Check {
+    /// Equal results in a row; failures are negative, 0 is none yet.
+    in_a_row: i32,
+    /// Successes in a row that bring the endpoint up: more than configured while it flaps.
+    rise: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_ms_ago: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    took_ms: Option<u64>,
+    /// Left out while one is under way; 0 when it is overdue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_in_ms: Option<u64>,
+    /// What the last one found; left out when it passed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finding: Option<String>,
 }
 
 pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> {
@@ -55,32 +85,25 @@ pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> 
         name: upstream.name.to_string(),
         origin: upstream.origin.to_string(),
         available: upstream.endpoints.iter().filter(|endpoint| endpoint.cell.is_available(now)).count(),
+        panic: upstream.balancer.panics(now),
         failed_open: upstream.balancer.failed_open(),
         retries_refused: upstream.budget.refused(),
         endpoints: upstream
             .endpoints
             .iter()
-            .map(|endpoint| of_endpoint(endpoint, node.findings.last(&upstream.name, &endpoint.addr), now))
+            .map(|endpoint| of_endpoint(endpoint, node.board.report(&upstream.name, &endpoint.addr), now))
             .collect(),
     });
     Json(Upstreams { generation: snapshot.generation, upstreams: upstreams.collect() })
 }
 
-fn of_endpoint(endpoint: &Compiled, finding: Option<String>, now: Instant) -> Endpoint {
+fn of_endpoint(endpoint: &Compiled, report: Option<Report>, now: Instant) -> Endpoint {
     let cell = &endpoint.cell;
-    let reason = match (cell.health(), cell.ejected_since(now)) {
-        (Health::Up, None) => None,
-        (Health::Up, Some(since)) => {
-            let failures = cell.failures_in_a_row();
-            Some(format!("ejected {} s ago after {failures} failures in a row", now.since(since).as_secs()))
-        }
-        (Health::Checking, _) => Some(finding.unwrap_or_else(|| "waits for its first check".to_owned())),
-        (Health::Down, _) => Some(finding.unwrap_or_else(|| "its checks fail".to_owned())),
-    };
     Endpoint {
         address: endpoint.text.to_string(),
         state: cell.state_name(now),
-        reason,
+        state_seconds: cell.state_since(now).map(|since| now.since(since).as_secs()),
+        reason: reason(cell, report.as_ref(), now),
         weight: endpoint.weight,
         tier: endpoint.tier,
         in_flight: cell.in_flight(),
@@ -91,5 +114,44 @@ fn of_endpoint(endpoint: &Compiled, finding: Option<String>, now: Instant) -> En
             .map(|known| u64::try_from(known.as_millis()).unwrap_or(u64::MAX)),
         requests: cell.requests(),
         failures: cell.failures(),
+        ejections: cell.ejected_ever(),
+        check: report.map(|report| of_report(report, now)),
+    }
+}
+
+/// Why the endpoint is in its state, unless that is `up`.
+fn reason(cell: &EndpointCell, report: Option<&Report>, now: Instant) -> Option<String> {
+    let finding = || report.and_then(|report| report.finding.clone());
+    match (cell.health(), cell.ejected_since(now)) {
+        (Health::Up, None) => cell
+            .slow_start_since(now)
+            .map(|_| format!("gets {} % of its share", cell.ramp_permille(now) / 10)),
+        (Health::Up, Some(since)) => {
+            let ago = now.since(since).as_secs();
+            let left = cell.ejected_until(now).map_or(0, |until| until.since(now).as_secs());
+            Some(match cell.ejected_why() {
+                Why::FailuresInARow => {
+                    let failures = cell.failures_in_a_row();
+                    format!("ejected {ago} s ago after {failures} failures in a row, for {left} s more")
+                }
+                Why::SuccessRate => {
+                    format!("ejected {ago} s ago for far more failures than the others, for {left} s more")
+                }
+            })
+        }
+        (Health::Checking, _) => Some(finding().unwrap_or_else(|| "waits for its first check".to_owned())),
+        (Health::Down, _) => Some(finding().unwrap_or_else(|| "its checks fail".to_owned())),
+    }
+}
+
+fn of_report(report: Report, now: Instant) -> Check {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    Check {
+        in_a_row: report.in_a_row,
+        rise: report.rise,
+        last_ms_ago: report.last.map(|(ended, _)| millis(now.since(ended))),
+        took_ms: report.last.map(|(_, took)| millis(took)),
+        next_in_ms: report.due.map(|due| millis(due.since(now))),
+        finding: report.finding,
     }
 }

@@ -37,6 +37,11 @@ impl<'s> Carried<'s> {
         self.cells.get(&(upstream, addr)).map(|cell| Arc::clone(cell))
     }
 
+    /// Whether the previous generation had an upstream of that name.
+    pub(super) fn has_upstream(&self, name: &str) -> bool {
+        self.budgets.contains_key(name)
+    }
+
     pub(super) fn budget(&self, upstream: &str) -> Option<Arc<RetryBudget>> {
         self.budgets.get(upstream).map(|budget| Arc::clone(budget))
     }

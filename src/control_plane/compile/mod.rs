@@ -7,10 +7,12 @@
 //! ```text
 //!   listener.rs  Listener, DownstreamTimeouts, HttpLimits      upstream.rs  Upstream, Endpoint, Balancer
 //!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
+//!   health.rs    what an upstream says about health
 //!   carry.rs     cells, budgets and statistics of the previous generation
 //! ```
 
 mod carry;
+mod health;
 mod listener;
 mod problem;
 mod route;

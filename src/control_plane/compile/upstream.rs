@@ -1,5 +1,6 @@
 //! Upstreams: endpoints with their shared cells, and the balancer over them.
 
+use super::health;
 use super::listener::address;
 use super::{Compiler, FOREVER, Problem, origin};
 use base::ids::{EndpointId, UpstreamId};
@@ -7,7 +8,7 @@ use base::limits::HttpLimits;
 use config::model::{Balance, HashKey, Tier};
 use std::sync::Arc;
 use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey};
-use traffic::health::{EjectionRules, EndpointCell, Health};
+use traffic::health::{EndpointCell, Health};
 use traffic::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
 
 impl Compiler<'_> {
@@ -15,9 +16,11 @@ impl Compiler<'_> {
         let mut upstreams = Vec::with_capacity(self.config.upstreams.len());
         for (place, written) in self.config.upstreams.iter().enumerate() {
             self.warn_of_limits(written);
+            self.check_can_be_performed(written);
             let endpoints = self.endpoints(written);
             let balancer =
-                Balancer::build(algorithm(written.balance), Some(hash_key(&written.hash_key)), &endpoints);
+                Balancer::build(algorithm(written.balance), Some(hash_key(&written.hash_key)), &endpoints)
+                    .with_thresholds(health::thresholds(written));
             upstreams.push(Upstream {
                 id: UpstreamId(u32::try_from(place).unwrap_or(u32::MAX)),
                 name: written.name.as_str().into(),
@@ -25,8 +28,8 @@ impl Compiler<'_> {
                 endpoints,
                 balancer,
                 timeouts: timeouts(&written.timeouts),
-                ejection: EjectionRules::default(),
-                success_rate: None,
+                ejection: health::ejection(written),
+                success_rate: health::success_rate(&written.outlier),
                 budget: self.carried.budget(&written.name).unwrap_or_default(),
                 http: HttpLimits::DEFAULT,
             });
@@ -37,6 +40,12 @@ impl Compiler<'_> {
     fn endpoints(&self, written: &config::model::Upstream) -> Vec<Endpoint> {
         // Without checks nobody would ever say that an endpoint is up: only what traffic shows counts.
         let initial = if written.health.is_some() { Health::Checking } else { Health::Up };
+        // Beside endpoints that serve already a new one begins slowly; in a new upstream nobody could take its share.
+        let others_serve = self.carried.has_upstream(&written.name);
+        let new = || match (others_serve, health::slow_start(written)) {
+            (true, slow_start) => EndpointCell::joining(initial, slow_start),
+            (false, _) => EndpointCell::new(initial),
+        };
         let endpoints = written.endpoints.iter().enumerate().map(|(place, endpoint)| {
             let addr = address(&endpoint.address);
             let carried = self.carried.cell(&written.name, &addr);
@@ -49,7 +58,7 @@ impl Compiler<'_> {
                     Tier::Primary => 0,
                     Tier::Backup => 1,
                 },
-                cell: usable.unwrap_or_else(|| Arc::new(EndpointCell::new(initial))),
+                cell: usable.unwrap_or_else(|| Arc::new(new())),
                 addr,
             }
         });

@@ -1,120 +1,69 @@
-//! One check of one endpoint: a connection, and for HTTP a GET that must be answered in full.
+//! A check by HTTP: a request that must be answered in full.
 //!
-//! The caller sets the deadline. Whatever the endpoint sends, the check reads at most one head and 64 KiB of body (R120);
-//! it trusts nothing but the status.
+//! The caller connects and sets the deadline. Whatever the endpoint sends, the check reads at most one head and 64 KiB of
+//! body (R120); it trusts nothing but the status, and the text if one is expected.
 
-use base::addr::Addr;
+use super::finding::Finding;
 use base::limits::HttpLimits;
-use config::model::HttpCheck;
-use std::fmt;
-use std::io;
+use config::model::{CheckMethod, HttpCheck};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
-use wire::h1::{BodyError, BodyReader, HeadError, Progress, ResponseReader, encode};
+use wire::h1::{BodyReader, Progress, ResponseReader, encode};
 use wire::http::{BodyLength, Method, ResponseHead};
 
-/// Why an endpoint did not pass.
-#[derive(Debug)]
-pub(super) enum CheckError {
-    /// No connection, or it broke.
-    Io(io::Error),
-    /// The connection ended before the answer did.
-    Ended,
-    /// The answer is not valid HTTP.
-    Head(HeadError),
-    /// The body of the answer is not valid HTTP.
-    Body(BodyError),
-    /// The answer is valid but not one that is expected.
-    Status(u16),
-}
-
-impl fmt::Display for CheckError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            CheckError::Io(error) => error.fmt(f),
-            CheckError::Ended => f.write_str("the connection ended before the answer did"),
-            CheckError::Head(error) => write!(f, "invalid answer: {}", error.reason()),
-            CheckError::Body(error) => write!(f, "invalid body: {error:?}"),
-            CheckError::Status(status) => write!(f, "answered {status}"),
-        }
-    }
-}
-
-impl From<io::Error> for CheckError {
-    fn from(error: io::Error) -> Self {
-        CheckError::Io(error)
-    }
-}
-
-/// Passes when a connection stands.
-pub(super) async fn tcp(addr: &Addr) -> Result<(), CheckError> {
-    match addr {
-        Addr::Ip(addr) => drop(TcpStream::connect(addr).await?),
-        Addr::Unix(path) => drop(UnixStream::connect(path).await?),
-    }
-    Ok(())
-}
-
-/// Passes when a GET is answered in full with an expected status.
-pub(super) async fn http(addr: &Addr, check: &HttpCheck) -> Result<(), CheckError> {
-    let request = request(addr, check);
-    match addr {
-        Addr::Ip(addr) => {
-            let stream = TcpStream::connect(addr).await?;
-            stream.set_nodelay(true)?;
-            exchange(stream, &request, check).await
-        }
-        Addr::Unix(path) => exchange(UnixStream::connect(path).await?, &request, check).await,
-    }
-}
-
-fn request(addr: &Addr, check: &HttpCheck) -> Vec<u8> {
-    let host = match (&check.host, addr) {
-        (Some(host), _) => host.clone(),
-        (None, Addr::Ip(addr)) => addr.to_string(),
-        (None, Addr::Unix(_)) => "localhost".to_owned(),
-    };
+/// The request, for an endpoint whose name is `authority` unless the check says otherwise.
+pub(super) fn request(authority: &str, check: &HttpCheck) -> Vec<u8> {
     let (path, query) = match check.path.split_once('?') {
         Some((path, query)) => (path, Some(query.as_bytes())),
         None => (check.path.as_str(), None),
     };
     let mut out = Vec::with_capacity(256);
-    encode::request_line(&mut out, b"GET", path.as_bytes(), query);
-    encode::field(&mut out, b"Host", host.as_bytes());
-    encode::field(&mut out, b"User-Agent", b"ringway-health-check");
-    encode::field(&mut out, b"Accept", b"*/*");
+    encode::request_line(&mut out, check.method.to_string().as_bytes(), path.as_bytes(), query);
+    encode::field(&mut out, b"Host", check.host.as_deref().unwrap_or(authority).as_bytes());
+    for (name, value) in [("User-Agent", "ringway-health-check"), ("Accept", "*/*")] {
+        if !check.headers.iter().any(|written| written.name.eq_ignore_ascii_case(name)) {
+            encode::field(&mut out, name.as_bytes(), value.as_bytes());
+        }
+    }
+    for written in &check.headers {
+        encode::field(&mut out, written.name.as_bytes(), written.value.as_bytes());
+    }
+    if check.method == CheckMethod::Post {
+        encode::field(&mut out, b"Content-Length", b"0");
+    }
     encode::field(&mut out, b"Connection", b"close");
     encode::end(&mut out);
     out
 }
 
-async fn exchange<S>(mut stream: S, request: &[u8], check: &HttpCheck) -> Result<(), CheckError>
+/// Passes when the answer is complete and as expected.
+pub(super) async fn exchange<S>(mut stream: S, request: &[u8], check: &HttpCheck) -> Result<(), Finding>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     stream.write_all(request).await?;
     let limits = HttpLimits::DEFAULT;
-    let mut reader = ResponseReader::new(&limits, Method::Get);
+    let method = if check.method == CheckMethod::Head { Method::Head } else { Method::Get };
+    let mut reader = ResponseReader::new(&limits, method);
     let mut head = ResponseHead::default();
     let mut received = Vec::with_capacity(4096);
     let mut informational = 0;
     loop {
-        match reader.read(&received, &mut head).map_err(CheckError::Head)? {
+        match reader.read(&received, &mut head).map_err(Finding::Head)? {
             Progress::Partial => receive(&mut stream, &mut received).await?,
             Progress::Complete(bytes) if head.status < 200 => {
                 informational += 1;
                 // A switch of protocols was not asked for, and endless hints are no answer.
                 if head.status == 101 || informational > limits.informational_max {
-                    return Err(CheckError::Status(head.status));
+                    return Err(Finding::Status(head.status));
                 }
                 received.drain(..bytes);
             }
             Progress::Complete(bytes) => {
                 if !check.expect.contains(head.status) {
-                    return Err(CheckError::Status(head.status));
+                    return Err(Finding::Status(head.status));
                 }
                 received.drain(..bytes);
-                return body(stream, received, head.body, &limits).await;
+                return body(stream, received, head.body, &limits, check.body.as_deref()).await;
             }
         }
     }
@@ -126,27 +75,40 @@ async fn body<S>(
     mut received: Vec<u8>,
     length: BodyLength,
     limits: &HttpLimits,
-) -> Result<(), CheckError>
+    expected: Option<&str>,
+) -> Result<(), Finding>
 where
     S: AsyncRead + Unpin,
 {
     let mut reader = BodyReader::for_response(length, limits);
+    let mut text = Vec::new();
     loop {
-        let part = reader.read(&mut received).map_err(CheckError::Body)?;
+        let part = reader.read(&mut received).map_err(Finding::Body)?;
+        if expected.is_some() {
+            text.extend_from_slice(&received[part.payload]);
+        }
         received.drain(..part.consumed);
         if reader.is_done() || reader.payload_bytes() >= BODY_BYTES_MAX {
-            return Ok(());
+            break;
         }
         match receive(&mut stream, &mut received).await {
             Ok(()) => {}
-            Err(CheckError::Ended) => return reader.on_eof().map_err(CheckError::Body),
+            Err(Finding::Ended) => {
+                reader.on_eof().map_err(Finding::Body)?;
+                break;
+            }
             Err(error) => return Err(error),
         }
     }
+    let is_there = |expected: &str| {
+        // An empty text is part of everything.
+        expected.is_empty() || text.windows(expected.len()).any(|part| part == expected.as_bytes())
+    };
+    if expected.is_none_or(is_there) { Ok(()) } else { Err(Finding::Text) }
 }
 
-async fn receive<S: AsyncRead + Unpin>(stream: &mut S, received: &mut Vec<u8>) -> Result<(), CheckError> {
-    if stream.read_buf(received).await? == 0 { Err(CheckError::Ended) } else { Ok(()) }
+async fn receive<S: AsyncRead + Unpin>(stream: &mut S, received: &mut Vec<u8>) -> Result<(), Finding> {
+    if stream.read_buf(received).await? == 0 { Err(Finding::Ended) } else { Ok(()) }
 }
 
 const BODY_BYTES_MAX: u64 = 64 << 10;

@@ -1,127 +1,213 @@
-//! Active health checks: once per endpoint and node, whatever the number of workers.
+//! Active health checks, once per endpoint and node, whatever the number of workers; and what only shows when all
+//! endpoints of an upstream are looked at together.
 //!
-//! `traffic::health::Check` decides what results mean and when the next check is due; this file performs them and writes
-//! what was decided into the endpoints' cells, where the balancers see it. Every endpoint has a task of its own, and only
-//! so many of them are in a check at once.
+//! ```text
+//!   watch (here)   one task per endpoint: when a check is due, and what its result changes
+//!   check          one check: connection, exchange, deadline        exchange, tls, grpc    the kinds
+//!   budget         how many at once and per second, gaps in time    board                  what is told to people
+//!   observer       ejections, panic, success rates, once a second
+//! ```
+//!
+//! `traffic::health` decides what results mean and when the next check is due; the files here perform that and write it
+//! into the endpoints' cells, where the balancers see it.
 
+mod board;
+mod budget;
+mod check;
 mod exchange;
+mod finding;
+mod grpc;
+mod observer;
 #[cfg(test)]
 mod tests;
+mod tls;
+
+pub(crate) use board::{Board, Report};
+pub(crate) use observer::Panics;
+pub(crate) use tls::Tls;
 
 use crate::node::Node;
 use crate::notice::notice;
 use base::Instant;
 use base::addr::Addr;
 use base::rng::Rng;
+use budget::{BEAT, Budget, Pulse};
+use check::{Check, Verdict};
 use config::Config;
-use config::model::{Health as Written, TcpCheck};
+use config::model::TcpCheck;
+use finding::Finding;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use traffic::Snapshot;
-use traffic::health::{Check, CheckRules, EjectionRules, EndpointCell, Evidence, Health};
+use traffic::health::{self, CheckRules, EndpointCell, Evidence, Health};
 
 /// The checks of one endpoint.
-#[derive(Debug)]
 pub(crate) struct Probe {
     upstream: Box<str>,
     addr: Addr,
     cell: Arc<EndpointCell>,
-    written: Written,
+    check: Arc<Check>,
+    /// How long the endpoint takes to its full share when it comes back.
+    slow_start: Duration,
 }
 
-/// What is to be checked: every endpoint of every upstream that has checks.
+/// What is to be checked: every endpoint of every upstream that has checks. The first endpoints of all upstreams come
+/// first, so that each upstream soon has one of which something is known.
 pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Vec<Probe> {
     let mut probes = Vec::new();
     for upstream in &snapshot.upstreams {
         let written = config.upstream(&upstream.name).and_then(|written| written.health.as_ref());
         let Some(written) = written else { continue };
-        probes.extend(upstream.endpoints.iter().map(|endpoint| Probe {
-            upstream: upstream.name.clone(),
-            addr: endpoint.addr.clone(),
-            cell: Arc::clone(&endpoint.cell),
-            written: written.clone(),
-        }));
+        let check = Arc::new(Check::new(written));
+        let of_endpoint = |(place, endpoint): (usize, &traffic::snapshot::Endpoint)| {
+            let probe = Probe {
+                upstream: upstream.name.clone(),
+                addr: endpoint.addr.clone(),
+                cell: Arc::clone(&endpoint.cell),
+                check: Arc::clone(&check),
+                slow_start: upstream.ejection.slow_start,
+            };
+            (place, probe)
+        };
+        probes.extend(upstream.endpoints.iter().enumerate().map(of_endpoint));
     }
-    probes
+    probes.sort_by_key(|(place, _)| *place);
+    probes.into_iter().map(|(_, probe)| probe).collect()
 }
 
-/// Starts a task for each; they end with the runtime.
-pub(crate) fn start(node: &Arc<Node>, probes: Vec<Probe>) {
-    let slots = Arc::new(Semaphore::new(AT_ONCE_MAX));
+/// Running checks; they end when this is dropped.
+#[must_use]
+pub(crate) struct Checks {
+    _tasks: JoinSet<()>,
+}
+
+/// Starts a task for each endpoint, and those that look at all of them.
+pub(crate) fn start(node: &Arc<Node>, probes: Vec<Probe>) -> Checks {
+    let budget = Arc::new(Budget::new(AT_ONCE_MAX, PER_SECOND_MAX));
+    let pulse = Arc::new(Pulse::default());
     // Nodes that start together must not check together: the clock and the process id differ between them.
     let mut seeds = Rng::new(node.now().as_nanos() ^ u64::from(node.facts.pid) << 32);
+    let mut tasks = JoinSet::new();
     for probe in probes {
-        tokio::spawn(watch(Arc::clone(node), probe, Rng::new(seeds.next_u64()), Arc::clone(&slots)));
-    }
-}
-
-async fn watch(node: Arc<Node>, probe: Probe, mut rng: Rng, slots: Arc<Semaphore>) {
-    let mut check = Check::new(rules(probe.schedule()), probe.cell.health());
-    let mut first = true;
-    loop {
-        let now = node.now();
-        tokio::time::sleep(check.next_due(now, Evidence::default()).since(now)).await;
-        let result = {
-            // An error only if the semaphore were closed, which nobody does; then there is no bound to keep.
-            let _slot = slots.acquire().await;
-            probe.perform().await
+        let watch = Watch {
+            node: Arc::clone(node),
+            budget: Arc::clone(&budget),
+            pulse: Arc::clone(&pulse),
+            failures: probe.cell.failures(),
+            state: health::Check::new(rules(probe.check.schedule()), probe.cell.health()),
+            rng: Rng::new(seeds.next_u64()),
+            is_first: true,
+            probe,
         };
-        probe.conclude(&node, &mut check, result, node.now(), rng.next_u64());
-        if first {
-            first = false;
-            node.first_round.finish_one();
-        }
+        tasks.spawn(watch.run());
+    }
+    tasks.spawn(heartbeat(Arc::clone(node), pulse));
+    tasks.spawn(observer::run(Arc::clone(node)));
+    Checks { _tasks: tasks }
+}
+
+async fn heartbeat(node: Arc<Node>, pulse: Arc<Pulse>) {
+    loop {
+        pulse.beat(node.now());
+        tokio::time::sleep(BEAT).await;
     }
 }
 
-impl Probe {
-    fn schedule(&self) -> &TcpCheck {
-        match &self.written {
-            Written::Http(http) => &http.schedule,
-            Written::Tcp(schedule) => schedule,
+/// The task of one endpoint.
+struct Watch {
+    node: Arc<Node>,
+    budget: Arc<Budget>,
+    pulse: Arc<Pulse>,
+    probe: Probe,
+    state: health::Check,
+    /// Failures of live traffic up to the last check.
+    failures: u64,
+    rng: Rng,
+    is_first: bool,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        loop {
+            self.until_due().await;
+            let turn = self.budget.turn(|| self.node.now()).await;
+            self.note(|report| report.due = None);
+            let began = self.node.now();
+            let gaps = self.pulse.beat(began);
+            let verdict = self.probe.check.perform(&self.probe.addr).await;
+            drop(turn);
+            let now = self.node.now();
+            if self.pulse.beat(now) != gaps {
+                // Once more, and at once: we stood still meanwhile.
+                self.node.checks.voided();
+                continue;
+            }
+            self.conclude(verdict, now, now.since(began));
         }
     }
 
-    /// One check; the error is what an operator reads.
-    async fn perform(&self) -> Result<(), String> {
-        let timeout = self.schedule().timeout;
-        let check = async {
-            match &self.written {
-                Written::Http(http) => exchange::http(&self.addr, http).await,
-                Written::Tcp(_) => exchange::tcp(&self.addr).await,
+    async fn until_due(&self) {
+        loop {
+            let now = self.node.now();
+            let due = self.state.next_due(now, self.evidence());
+            self.note(|report| report.due = Some(due));
+            if due <= now {
+                return;
+            }
+            tokio::time::sleep(due.since(now)).await;
+        }
+    }
+
+    /// What live traffic has shown since the last check.
+    fn evidence(&self) -> Evidence {
+        let cell = &self.probe.cell;
+        let answered = self.state.last().is_some_and(|last| cell.has_answered_since(last));
+        Evidence { answered, failed: cell.failures() != self.failures }
+    }
+
+    /// Notes what a check ended with, and the change of health that it may bring.
+    fn conclude(&mut self, verdict: Verdict, now: Instant, took: Duration) {
+        self.failures = self.probe.cell.failures();
+        let jitter = self.rng.next_u64();
+        let finding = match verdict {
+            Verdict::Passed => None,
+            Verdict::Failed(finding) => Some(finding),
+            Verdict::Void(finding) => {
+                self.state.put_off(now, jitter);
+                self.node.checks.voided();
+                self.note(|report| report.finding = Some(format!("could not be checked: {finding}")));
+                return;
             }
         };
-        match tokio::time::timeout(timeout, check).await {
-            Ok(result) => result.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("no complete answer within {} ms", timeout.as_millis())),
-        }
-    }
-
-    /// Notes a result, and the change of health that it may bring.
-    fn conclude(
-        &self,
-        node: &Node,
-        check: &mut Check,
-        result: Result<(), String>,
-        now: Instant,
-        jitter: u64,
-    ) {
-        let changed = check.on_result(result.is_ok(), now, jitter);
-        self.cell.set_checked();
+        self.node.checks.ended(finding.is_none());
+        let changed = self.state.on_result(finding.is_none(), now, jitter);
+        self.probe.cell.set_checked();
         if let Some(health) = changed {
-            self.cell.set_health(health, now, EjectionRules::default().slow_start);
-            self.announce(health, result.as_ref().err());
+            self.probe.cell.set_health(health, now, self.probe.slow_start);
+            self.announce(health, finding.as_ref());
         }
-        match result {
-            Ok(()) => node.findings.clear(&self.upstream, &self.addr),
-            Err(finding) => node.findings.note(&self.upstream, &self.addr, finding),
+        self.note(|report| {
+            report.last = Some((now, took));
+            report.finding = finding.map(|finding| finding.to_string());
+            (report.in_a_row, report.rise) = (self.state.in_a_row(), self.state.rise());
+        });
+        self.finish_first();
+    }
+
+    fn note(&self, change: impl FnOnce(&mut board::Report)) {
+        self.node.board.note(&self.probe.upstream, &self.probe.addr, change);
+    }
+
+    fn finish_first(&mut self) {
+        if std::mem::take(&mut self.is_first) {
+            self.node.first_round.finish_one();
         }
     }
 
-    /// One line per change; rise and fall bound how often that is.
-    fn announce(&self, health: Health, finding: Option<&String>) {
-        let (upstream, addr) = (&self.upstream, &self.addr);
+    /// One line per change; rise, fall and the growth of rise bound how often that is.
+    fn announce(&self, health: Health, finding: Option<&Finding>) {
+        let (upstream, addr) = (&self.probe.upstream, &self.probe.addr);
         match (health, finding) {
             (Health::Down, Some(finding)) => {
                 notice(format_args!("upstream \"{upstream}\": {addr} is down: {finding}"))
@@ -130,6 +216,14 @@ impl Probe {
             (Health::Up, _) => notice(format_args!("upstream \"{upstream}\": {addr} is up")),
             (Health::Checking, _) => {}
         }
+    }
+}
+
+/// Checks that end before their first result are waited for no longer.
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.finish_first();
+        self.node.board.forget(&self.probe.upstream, &self.probe.addr);
     }
 }
 
@@ -143,5 +237,7 @@ fn rules(schedule: &TcpCheck) -> CheckRules {
 
 /// Checks that are performed at the same time; each holds one descriptor.
 const AT_ONCE_MAX: usize = 256;
+/// Checks that begin in a second: a quarter of one CPU at most.
+const PER_SECOND_MAX: u32 = 1000;
 /// Whatever is configured, an endpoint is not checked more often than that.
 const EVERY_MIN: Duration = Duration::from_millis(10);

@@ -9,6 +9,7 @@ use super::exposition::{Exposition, Kind};
 use super::process::Process;
 use crate::node::Node;
 use base::stat::{Counter, Histogram, Totals};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
 use traffic::snapshot::{Endpoint, Snapshot, Upstream};
 use traffic::stats::WorkerStats;
@@ -23,9 +24,11 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     durations(&mut out, &snapshot);
     causes(&mut out, node);
     workers(&mut out, node);
-    upstreams(&mut out, &snapshot);
+    upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
     idle_connections(&mut out, node, &snapshot);
+    states(&mut out, node, &snapshot);
+    checks(&mut out, node);
     access_log(&mut out, node);
     process(&mut out, node);
     out.finish()
@@ -209,7 +212,7 @@ fn workers(out: &mut Exposition, node: &Node) {
 fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
     let now = node.now();
     type Read<'r> = (&'r str, Kind, &'r str, &'r dyn Fn(&Endpoint) -> f64);
-    let families: [Read<'_>; 5] = [
+    let families: [Read<'_>; 6] = [
         (
             "ringway_endpoint_up",
             Kind::Gauge,
@@ -231,6 +234,12 @@ fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
         ("ringway_endpoint_failures", Kind::Counter, "Attempts without a usable response.", &|endpoint| {
             count(endpoint.cell.failures())
         }),
+        (
+            "ringway_endpoint_ejections",
+            Kind::Counter,
+            "Ejections because of what traffic showed.",
+            &|endpoint| count(endpoint.cell.ejected_ever()),
+        ),
     ];
     for (name, kind, help, read) in families {
         let mut family = out.family(name, kind, help);
@@ -240,7 +249,41 @@ fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
     }
 }
 
-fn upstreams(out: &mut Exposition, snapshot: &Snapshot) {
+/// Which of its states each endpoint is in.
+fn states(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
+    let now = node.now();
+    let mut family =
+        out.family("ringway_endpoint_state", Kind::Gauge, "The state of the endpoint; always 1.");
+    for (upstream, endpoint) in all_endpoints(snapshot) {
+        let state = endpoint.cell.state_name(now);
+        let labels = [("upstream", &*upstream.name), ("endpoint", &*endpoint.text), ("state", state)];
+        family.whole(&labels, 1);
+    }
+}
+
+fn checks(out: &mut Exposition, node: &Node) {
+    let help = "Health checks that ended, by result; `void` are those for which this node lacked time or descriptors.";
+    let mut family = out.family("ringway_health_checks", Kind::Counter, help);
+    let counts = &node.checks;
+    for (result, count) in [("passed", &counts.passed), ("failed", &counts.failed), ("void", &counts.void)] {
+        family.whole(&[("result", result)], count.load(Ordering::Relaxed));
+    }
+    let help = "How long the health check that waits longest has been due.";
+    out.family("ringway_health_check_lag_seconds", Kind::Gauge, help)
+        .real(&[], node.board.lag(node.now()).as_secs_f64());
+}
+
+fn upstreams(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
+    let help = "1 while too few endpoints are healthy to be believed and all are used.";
+    let mut family = out.family("ringway_panic_active", Kind::Gauge, help);
+    for upstream in &snapshot.upstreams {
+        let panics = upstream.balancer.panics(node.now());
+        family.whole(&[("upstream", &upstream.name)], panics.into());
+    }
+    let mut family = out.family("ringway_panics", Kind::Counter, "Times that such a state began.");
+    for upstream in &snapshot.upstreams {
+        family.whole(&[("upstream", &upstream.name)], node.panics.begun(&upstream.name));
+    }
     let help = "Choices made among all endpoints because too few were healthy to be believed.";
     let mut family = out.family("ringway_balance_failed_open", Kind::Counter, help);
     for upstream in &snapshot.upstreams {

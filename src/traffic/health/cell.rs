@@ -49,6 +49,8 @@ pub struct EndpointCell {
     failures_in_a_row: AtomicU32,
     /// Ejections since the endpoint last proved itself; the next one is that many times doubled.
     ejections: AtomicU32,
+    /// All ejections.
+    ejected_ever: AtomicU32,
     /// Nanoseconds; 0 when the endpoint was not ejected since it last proved itself.
     ejected_since: AtomicU64,
     ejected_until: AtomicU64,
@@ -73,6 +75,7 @@ impl EndpointCell {
             ejected_why: AtomicU8::new(0),
             failures_in_a_row: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
+            ejected_ever: AtomicU32::new(0),
             ejected_since: AtomicU64::new(0),
             ejected_until: AtomicU64::new(0),
             latency: AtomicU64::new(0),
@@ -159,6 +162,7 @@ impl EndpointCell {
         let won = self.ejected_until.compare_exchange(until, next.as_nanos(), Relaxed, Relaxed).is_ok();
         if won {
             self.ejections.store(before.saturating_add(1), Relaxed);
+            self.ejected_ever.fetch_add(1, Relaxed);
             self.ejected_why.store(why as u8, Relaxed);
             self.ejected_since.store(now.as_nanos().max(1), Relaxed);
             self.slow_start.store(SlowStart::pack(SlowStart::from(next, rules.slow_start)), Relaxed);
@@ -224,6 +228,11 @@ impl EndpointCell {
     pub fn ejected_since(&self, now: Instant) -> Option<Instant> {
         (self.ejected_until.load(Relaxed) > now.as_nanos())
             .then(|| Instant::from_nanos(self.ejected_since.load(Relaxed)))
+    }
+
+    /// Ejections that ever began.
+    pub fn ejected_ever(&self) -> u64 {
+        self.ejected_ever.load(Relaxed).into()
     }
 
     /// Why the last ejection began.

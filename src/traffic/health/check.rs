@@ -145,6 +145,16 @@ impl Check {
         Duration::from_nanos(u64::try_from(interval.as_nanos() - fifth + moved).unwrap_or(u64::MAX))
     }
 
+    /// A check at `now` had no result: another one an interval later.
+    pub fn put_off(&mut self, now: Instant, jitter: u64) {
+        (self.last, self.jitter) = (Some(now), jitter);
+    }
+
+    /// When the last check ended.
+    pub fn last(&self) -> Option<Instant> {
+        self.last
+    }
+
     /// What the results so far say.
     pub fn health(&self) -> Health {
         self.health

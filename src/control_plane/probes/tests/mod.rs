@@ -1,3 +1,7 @@
+mod grpc;
+mod observer;
+mod tls;
+
 use super::*;
 use crate::node::NodeFacts;
 use crate::{ReadyState, Start, compile, spawn};
@@ -54,7 +58,11 @@ fn probe(addr: Addr, health: &str) -> Probe {
 
 fn perform(probe: &Probe) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(probe.perform())
+    match runtime.block_on(probe.check.perform(&probe.addr)) {
+        Verdict::Passed => Ok(()),
+        Verdict::Failed(finding) => Err(finding.to_string()),
+        Verdict::Void(finding) => Err(format!("void: {finding}")),
+    }
 }
 
 #[test]
@@ -111,6 +119,38 @@ fn the_request_names_path_query_and_host() {
     );
     perform(&probe(addr, "http \"/\" host=\"api.internal\"")).unwrap();
     assert!(receiver.recv().unwrap().contains("Host: api.internal\r\n"));
+}
+
+#[test]
+fn the_request_has_the_method_and_the_fields_of_the_configuration() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let addr = origin(move |mut stream| {
+        sender.send(head(&mut stream)).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n").unwrap();
+    });
+    let written = "http \"/\" method=\"HEAD\" { header \"X-Check\" \"1\"; header \"user-agent\" \"me\" }";
+    assert_eq!(perform(&probe(addr.clone(), written)), Ok(()), "an answer to HEAD has no body");
+    let request = receiver.recv().unwrap();
+    assert!(request.starts_with("HEAD / HTTP/1.1\r\n") && request.contains("X-Check: 1\r\n"), "{request}");
+    assert!(request.contains("user-agent: me\r\n") && !request.contains("ringway"), "{request}");
+    let _ = perform(&probe(addr, "http \"/\" method=\"POST\""));
+    assert!(receiver.recv().unwrap().contains("Content-Length: 0\r\n"));
+}
+
+#[test]
+fn the_body_must_contain_what_is_expected_wherever_it_stands() {
+    let missing = Err("the body does not contain the expected text".to_owned());
+    let split = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nall\r\n4\r\n ok!\r\n0\r\n\r\n";
+    for (answer, result) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nfine, ok", Ok(())),
+        (split, missing.clone()),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nno k", missing.clone()),
+        ("HTTP/1.1 204 No Content\r\n\r\n", missing.clone()),
+        ("HTTP/1.0 200 OK\r\n\r\nfine, ok", Ok(())),
+    ] {
+        assert_eq!(perform(&probe(says(answer), "http \"/\" body=\"ne, ok\"")), result, "{answer:?}");
+    }
+    assert_eq!(perform(&probe(says(split), "http \"/\" body=\"all ok!\"")), Ok(()), "over two chunks");
 }
 
 #[test]
@@ -178,28 +218,95 @@ fn facts() -> NodeFacts {
     }
 }
 
-#[test]
-fn results_are_written_into_the_cell_and_explained() {
+/// The task of a probe, driven by hand.
+fn watch(probe: Probe) -> Watch {
     let config = config::from_args(
         &[config::Address::Ip("127.0.0.1:0".parse().unwrap())],
         &[config::Address::Ip("127.0.0.1:9".parse().unwrap())],
     );
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
-    let node = Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot);
-    let probe = probe(Addr::Ip("127.0.0.1:9".parse().unwrap()), "tcp rise=2 fall=3");
-    let mut check = Check::new(rules(probe.schedule()), probe.cell.health());
-    let mut conclude = |result: Result<(), String>| {
-        probe.conclude(&node, &mut check, result, Instant::from_nanos(1), 0);
-        (probe.cell.health(), node.findings.last("api", &probe.addr))
+    let node = Arc::new(Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot));
+    node.first_round.expect(1);
+    Watch {
+        node,
+        budget: Arc::new(Budget::new(1, 1000)),
+        pulse: Arc::new(Pulse::default()),
+        state: health::Check::new(rules(probe.check.schedule()), probe.cell.health()),
+        failures: 0,
+        rng: Rng::new(1),
+        is_first: true,
+        probe,
+    }
+}
+
+fn refused() -> Verdict {
+    Verdict::Failed(Finding::Io(std::io::Error::from_raw_os_error(111)))
+}
+
+fn at(seconds: u64) -> Instant {
+    Instant::from_nanos(seconds * 1_000_000_000)
+}
+
+#[test]
+fn results_are_written_into_the_cell_and_explained() {
+    let mut watch = watch(probe(Addr::Ip("127.0.0.1:9".parse().unwrap()), "tcp rise=2 fall=3"));
+    let mut conclude = |verdict: Verdict| {
+        watch.conclude(verdict, at(1), Duration::from_millis(3));
+        let report = watch.node.board.report("api", &watch.probe.addr).unwrap();
+        (watch.probe.cell.health(), report.finding, report.in_a_row)
     };
-    let refused = || Err("connection refused".to_owned());
-    let found = || Some("connection refused".to_owned());
-    assert_eq!(conclude(Ok(())), (Health::Up, None), "one success is enough for a new endpoint");
-    assert_eq!(conclude(refused()), (Health::Up, found()));
-    assert_eq!(conclude(refused()), (Health::Up, found()));
-    assert_eq!(conclude(refused()), (Health::Down, found()));
-    assert_eq!(conclude(Ok(())), (Health::Down, None));
-    assert_eq!(conclude(Ok(())), (Health::Up, None));
+    let found = || Some("Connection refused (os error 111)".to_owned());
+    assert_eq!(conclude(Verdict::Passed), (Health::Up, None, 1), "one success is enough for a new endpoint");
+    assert_eq!(conclude(refused()), (Health::Up, found(), -1));
+    assert_eq!(conclude(refused()), (Health::Up, found(), -2));
+    assert_eq!(conclude(refused()), (Health::Down, found(), -3));
+    assert_eq!(conclude(Verdict::Passed), (Health::Down, None, 1));
+    assert_eq!(conclude(Verdict::Passed), (Health::Up, None, 2));
+    assert_eq!(watch.node.first_round.unfinished(), 0);
+}
+
+#[test]
+fn r120_what_we_lacked_ourselves_is_no_result() {
+    let mut watch = watch(probe(Addr::Ip("127.0.0.1:9".parse().unwrap()), "tcp rise=1 fall=1"));
+    watch.conclude(Verdict::Passed, at(1), Duration::ZERO);
+    let no_descriptor = Finding::Io(std::io::Error::from_raw_os_error(24));
+    assert!(no_descriptor.is_ours());
+    watch.conclude(Verdict::Void(no_descriptor), at(2), Duration::ZERO);
+    assert_eq!(watch.probe.cell.health(), Health::Up);
+    let report = watch.node.board.report("api", &watch.probe.addr).unwrap();
+    assert_eq!(report.in_a_row, 1);
+    assert!(report.finding.unwrap().starts_with("could not be checked: "));
+    assert!(watch.state.next_due(at(2), Evidence::default()) > at(3), "an interval later");
+}
+
+#[test]
+fn a_check_that_ends_before_its_first_result_is_waited_for_no_longer() {
+    let watch = watch(probe(Addr::Ip("127.0.0.1:9".parse().unwrap()), "tcp"));
+    let node = Arc::clone(&watch.node);
+    assert_eq!(node.first_round.unfinished(), 1);
+    drop(watch);
+    assert_eq!(node.first_round.unfinished(), 0);
+}
+
+#[test]
+fn the_first_endpoints_of_all_upstreams_are_checked_first() {
+    let upstream = |name: &str, ports: std::ops::Range<u16>| {
+        let endpoints: String = ports.map(|port| format!("endpoint \"10.0.0.1:{port}\"; ")).collect();
+        format!("upstream \"{name}\" {{ {endpoints} health {{ tcp }} }}\n")
+    };
+    let text = format!(
+        "listener \"web\" {{ bind \"127.0.0.1:8080\" }}\n\
+         site \"*\" {{ route \"/\" upstream=\"a\"; route \"/b\" upstream=\"b\" }}\n{}{}",
+        upstream("a", 1..4),
+        upstream("b", 1..3)
+    );
+    let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
+    let snapshot = compile(&config, 1, None).unwrap().snapshot;
+    let order: Vec<_> = plan(&config, &snapshot)
+        .iter()
+        .map(|probe| format!("{}{}", probe.upstream, probe.addr.ip().unwrap().port()))
+        .collect();
+    assert_eq!(order, ["a1", "b1", "a2", "b2", "a3"]);
 }
 
 #[test]

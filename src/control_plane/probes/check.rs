@@ -1,0 +1,101 @@
+//! One check of one endpoint: what is done, and within which time.
+
+use super::finding::Finding;
+use super::tls::Tls;
+use super::{exchange, grpc};
+use base::addr::Addr;
+use config::model::{GrpcCheck, Health as Written, HttpCheck, TcpCheck};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
+
+/// A check as it is performed.
+#[derive(Clone)]
+pub(super) struct Check {
+    kind: Kind,
+    schedule: TcpCheck,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Http(HttpCheck),
+    Tcp,
+    Tls(Tls),
+    Grpc(GrpcCheck),
+    /// It cannot be performed, for this reason. That was refused when the configuration was loaded, unless a file has
+    /// changed since.
+    Unprepared(String),
+}
+
+/// What a check ended with.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    Passed,
+    Failed(Finding),
+    /// It was we who lacked time or descriptors: no word about the endpoint.
+    Void(Finding),
+}
+
+impl Check {
+    pub(super) fn new(written: &Written) -> Check {
+        let kind = match written {
+            Written::Http(check) => Kind::Http(check.clone()),
+            Written::Tcp(_) => Kind::Tcp,
+            Written::Tls(check) => Tls::new(check).map_or_else(Kind::Unprepared, Kind::Tls),
+            Written::Grpc(check) => Kind::Grpc(check.clone()),
+        };
+        Check { kind, schedule: written.schedule().clone() }
+    }
+
+    pub(super) fn schedule(&self) -> &TcpCheck {
+        &self.schedule
+    }
+
+    /// Performs the check within its time.
+    pub(super) async fn perform(&self, addr: &Addr) -> Verdict {
+        let (timeout, began) = (self.schedule.timeout, Instant::now());
+        let finding = match tokio::time::timeout(timeout, self.run(addr)).await {
+            Ok(Ok(())) => return Verdict::Passed,
+            Ok(Err(finding)) => finding,
+            Err(_) => Finding::TooSlow { timeout },
+        };
+        // A thread that came to look at its timers so late has not looked at the answer in time either.
+        let was_late = began.elapsed() > timeout + LATE;
+        if was_late || finding.is_ours() { Verdict::Void(finding) } else { Verdict::Failed(finding) }
+    }
+
+    async fn run(&self, addr: &Addr) -> Result<(), Finding> {
+        match addr {
+            Addr::Ip(ip) => {
+                let stream = TcpStream::connect(ip).await?;
+                stream.set_nodelay(true)?;
+                self.over(stream, addr).await
+            }
+            Addr::Unix(path) => self.over(UnixStream::connect(path).await?, addr).await,
+        }
+    }
+
+    /// What follows the connection.
+    async fn over<S>(&self, stream: S, addr: &Addr) -> Result<(), Finding>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let own_name = || addr.ip().map_or_else(|| "localhost".to_owned(), |ip| ip.to_string());
+        match &self.kind {
+            Kind::Tcp => Ok(()),
+            Kind::Http(check) => {
+                exchange::exchange(stream, &exchange::request(&own_name(), check), check).await
+            }
+            Kind::Tls(tls) => tls.handshake(addr, stream).await,
+            Kind::Grpc(check) => {
+                let authority = check.host.clone().unwrap_or_else(own_name);
+                grpc::check(stream, &authority, &check.service, self.schedule.timeout).await
+            }
+            Kind::Unprepared(why) => Err(Finding::Unprepared(why.clone())),
+        }
+    }
+}
+
+/// So much later than its timeout a check may end and still count.
+const LATE: Duration = Duration::from_millis(250);

@@ -1,0 +1,135 @@
+//! Checks by TLS: a completed handshake. The only file of this crate that names rustls.
+
+use super::finding::Finding;
+use base::addr::Addr;
+use config::model::TlsCheck;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio_rustls::TlsConnector;
+
+/// What the endpoints of one upstream are asked and believed.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    connector: TlsConnector,
+    name: Option<ServerName<'static>>,
+}
+
+impl Tls {
+    /// Reads the authorities. The error is what an operator reads.
+    pub(crate) fn new(check: &TlsCheck) -> Result<Tls, String> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let config = match (check.insecure, &check.ca) {
+            (true, _) => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+            }
+            (false, Some(path)) => builder.with_root_certificates(written(path)?),
+            (false, None) => builder.with_root_certificates(systems()?),
+        };
+        let name = match &check.server_name {
+            None => None,
+            Some(name) => Some(
+                ServerName::try_from(name.clone())
+                    .map_err(|_| format!("\"{name}\" is no name of a server"))?,
+            ),
+        };
+        Ok(Tls { connector: TlsConnector::from(Arc::new(config.with_no_client_auth())), name })
+    }
+
+    /// Passes when the handshake is complete.
+    pub(super) async fn handshake<S>(&self, addr: &Addr, stream: S) -> Result<(), Finding>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = match (&self.name, addr.ip()) {
+            (Some(name), _) => name.clone(),
+            (None, Some(addr)) => ServerName::from(addr.ip()),
+            // Only without verification; the name is not sent then either.
+            (None, None) => ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])),
+        };
+        let mut stream = self.connector.connect(name, stream).await?;
+        // Politeness; the handshake has shown all that we wanted to know.
+        let _ = stream.shutdown().await;
+        Ok(())
+    }
+}
+
+/// The authorities of a file in PEM.
+fn written(path: &str) -> Result<Arc<RootCertStore>, String> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("cannot read the authorities in {path}: {error}");
+    let mut text = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(CA_BYTES_MAX).read_to_end(&mut text))
+        .map_err(|error| unreadable(&error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&text) {
+        roots.add(certificate.map_err(|error| unreadable(&error))?).map_err(|error| unreadable(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(unreadable(&"there is no certificate in it"));
+    }
+    Ok(Arc::new(roots))
+}
+
+/// The authorities that this machine believes.
+fn systems() -> Result<Arc<RootCertStore>, String> {
+    let mut roots = RootCertStore::empty();
+    // Some certificates of some systems are odd; the others count.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err("this machine has no certificate authorities; name some with ca=\"file\"".to_owned());
+    }
+    Ok(Arc::new(roots))
+}
+
+/// What `insecure=#true` asks for: whoever holds the key of whatever certificate will do.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The bundles of systems are a quarter of that.
+const CA_BYTES_MAX: u64 = 1 << 20;
