@@ -28,6 +28,7 @@ mod world;
 mod aborts;
 mod endings;
 mod exchanges;
+mod holding;
 mod idle;
 mod long;
 mod refusals;

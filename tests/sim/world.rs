@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use traffic::Cause;
+use traffic::health::EndpointCell;
 use traffic::stats::WorkerStats;
 
 /// What the tasks of one run share.
@@ -23,6 +24,8 @@ pub(crate) struct World {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) rng: RefCell<Rng>,
+    /// What is shared about the endpoints of all upstreams, in the order of the text.
+    pub(crate) cells: Vec<Arc<EndpointCell>>,
     baseline: Cell<Option<Gauges>>,
     discovery_max: Duration,
 }
@@ -128,6 +131,8 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         Err(problems) => panic!("{problems:?}"),
     };
     let snapshot = Arc::new(control_plane::compile(&loaded.config, 1, None).expect("it compiles").snapshot);
+    let endpoints = snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+    let cells = endpoints.map(|endpoint| Arc::clone(&endpoint.cell)).collect();
     let (rt, net) = Runtime::simulated(options).expect("a world");
     let repeat = Repeat(seed, net.clone());
     let (_publisher, snapshots) = publish::channel();
@@ -149,6 +154,7 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         stats: Arc::clone(&start.stats),
         stop: Arc::clone(&start.stop),
         rng: RefCell::new(Rng::new(seed ^ 0x5eed)),
+        cells,
         baseline: Cell::new(None),
         discovery_max,
     });

@@ -14,6 +14,7 @@ mod faults;
 mod forwarding;
 mod harness_itself;
 mod heads;
+mod health;
 mod isolation;
 mod keep_alive;
 mod limits;

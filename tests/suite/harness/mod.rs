@@ -101,6 +101,11 @@ impl Gate {
         self.0.1.notify_all();
     }
 
+    /// Whether it is open now.
+    pub(crate) fn is_open(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// True once open; false when [`PATIENCE`] ran out.
     pub(crate) fn wait(&self) -> bool {
         let open = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
