@@ -18,7 +18,8 @@ use crate::buffers::{Buf, Buffers};
 use crate::driver::{Cancelled, Completion, Driver, Errno, Event, Op, Received, Token};
 use crate::options::{Gauges, Options};
 use crate::output::Output;
-use crate::socket::{End, Receive, Role, Socket};
+use crate::pipe::Pipes;
+use crate::socket::{End, Readiness, Receive, Role, Socket};
 use crate::task::Tasks;
 use crate::timer::{Timers, remember};
 use crate::wake::{self, Local, Shared};
@@ -29,6 +30,7 @@ pub(crate) struct Core {
     pub(crate) timers: RefCell<Timers>,
     pub(crate) tasks: RefCell<Tasks>,
     pub(crate) buffers: Rc<Buffers>,
+    pub(crate) pipes: RefCell<Pipes>,
     /// Sockets with output that was written in this turn.
     dirty: RefCell<Vec<Token>>,
     #[expect(clippy::vec_box, reason = "the kernel may hold the address of what is in the box")]
@@ -63,6 +65,7 @@ impl Core {
             timers: RefCell::new(Timers::new(now)),
             tasks: RefCell::new(Tasks::new()),
             buffers,
+            pipes: RefCell::new(Pipes::new(options.pipes_max)),
             dirty: RefCell::default(),
             outputs: RefCell::default(),
             completions: RefCell::default(),
@@ -224,6 +227,10 @@ impl Core {
                 socket.reader.clone()
             }
             Event::Accepted { result, more } => self.accepted(token, socket, result, more),
+            Event::Ready(op) => {
+                *socket.readiness(op) = Readiness::Reported;
+                if op == Op::Writable { socket.writer.clone() } else { socket.reader.clone() }
+            }
         };
         if socket.closing {
             let idle = !socket.is_busy();
@@ -362,6 +369,7 @@ impl Core {
     pub(crate) fn gauges(&self) -> Gauges {
         let driver = self.driver.borrow();
         let counts = driver.counts();
+        let pipes = self.pipes.borrow();
         Gauges {
             live_ops: driver.live_ops(),
             leases_out: u64::from(self.buffers.out()),
@@ -375,6 +383,8 @@ impl Core {
             cq_overflows: counts.cq_overflows,
             copied_out_bytes: self.buffers.copied_out_bytes(),
             relay_downsized: self.buffers.relay_downsized(),
+            pipes_out: u64::from(pipes.out()),
+            pipes: pipes.count() as u64,
         }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! - [`Runtime`] is one worker's loop; `data_plane::worker` calls its steps in order.
 //! - [`Stream`], [`Listener`], [`Connect`] are what tasks see of the network, [`Timer`] what they see of time.
+//! - [`Piped`] is bytes on their way from socket to socket that stay in the kernel.
 //! - [`Buf`] is owned memory: what a receive returns and what `write_buf` takes.
 //! - `driver` is the seam to the kernel. Its module doc states what each driver keeps.
 //!
@@ -49,6 +50,8 @@ mod leases;
 mod listener;
 mod options;
 mod output;
+mod pipe;
+mod piped;
 mod probe;
 mod runtime;
 mod socket;
@@ -72,6 +75,7 @@ pub use crate::combine::{Either, race, select2};
 pub use crate::connect::{Connect, ConnectOptions};
 pub use crate::listener::Listener;
 pub use crate::options::{Gauges, Options};
+pub use crate::piped::{Arrived, Piped, Refusal};
 pub use crate::probe::{DriverKind, IoChoice, ProbeError, Selection, probe};
 pub use crate::runtime::{Runtime, clock};
 pub use crate::stream::{IdleState, Stream};

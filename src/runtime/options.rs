@@ -16,6 +16,9 @@ pub struct Options {
     pub ring_entries: u32,
     /// All relay buffers above 16 KiB together. Default 64 MiB.
     pub relay_buffers_bytes_max: u64,
+    /// Pipes through which bytes pass from socket to socket, in use and free together; each takes two descriptors.
+    /// Default 64.
+    pub pipes_max: u32,
     /// Completions reaped and tasks run in one turn, each. Default 256.
     pub turn_budget: u32,
 }
@@ -28,6 +31,7 @@ impl Default for Options {
             lease_bytes: 20 << 10,
             ring_entries: 1024,
             relay_buffers_bytes_max: 64 << 20,
+            pipes_max: 64,
             turn_budget: 256,
         }
     }
@@ -48,6 +52,10 @@ pub struct Gauges {
     pub timers: u64,
     /// Relay buffers in use, all sizes together.
     pub relay_buffer_bytes: u64,
+    /// Pipes that hold bytes.
+    pub pipes_out: u64,
+    /// Pipes that are open; those that hold nothing are kept for a while, see `Runtime::trim_pipes`.
+    pub pipes: u64,
     /// Total: receives that had to wait because no buffer was free.
     pub starved: u64,
     /// Total: completions for a socket that no longer exists; what they carried was released.
@@ -71,5 +79,6 @@ impl Gauges {
             && self.tasks == 0
             && self.timers == 0
             && self.relay_buffer_bytes == 0
+            && self.pipes_out == 0
     }
 }

@@ -256,6 +256,11 @@ impl Runtime {
         self.core.buffers.relay(bytes)
     }
 
+    /// Closes the pipes that were not needed since the last call; for a task that calls it every now and then.
+    pub fn trim_pipes(&self) {
+        self.core.pipes.borrow_mut().trim();
+    }
+
     /// What is held and counted now.
     pub fn gauges(&self) -> Gauges {
         self.core.gauges()

@@ -38,6 +38,8 @@ pub(crate) struct Socket {
     /// Bytes were sent since the last receive ended: an answer takes a round trip.
     pub(crate) expect_quiet: bool,
     pub(crate) receive: Receive,
+    pub(crate) readable: Readiness,
+    pub(crate) writable: Readiness,
     /// Received bytes that nobody has taken.
     pub(crate) inbox: Option<Buf>,
     /// Why nothing more will be received; reported after `inbox`, and again every time.
@@ -91,6 +93,16 @@ pub(crate) enum Receive {
     Owned(Buf),
 }
 
+/// What is known of one direction whose bytes are moved without being received or sent; see `piped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Unknown,
+    /// The driver waits for it.
+    Awaited,
+    /// It was reported, and nobody has tried since.
+    Reported,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Eof,
@@ -108,6 +120,8 @@ impl Socket {
             ends_after_output: false,
             expect_quiet: false,
             receive: Receive::Idle,
+            readable: Readiness::Unknown,
+            writable: Readiness::Unknown,
             inbox: None,
             end: None,
             ended_at: Instant::ZERO,
@@ -129,7 +143,13 @@ impl Socket {
             Role::Connecting { pending, .. } => *pending,
             Role::Listener(accepts) => accepts.armed,
         };
-        role || self.sending || !matches!(self.receive, Receive::Idle)
+        let awaited = self.readable == Readiness::Awaited || self.writable == Readiness::Awaited;
+        role || self.sending || awaited || !matches!(self.receive, Receive::Idle)
+    }
+
+    /// What is known of `op`, which is `Readable` or `Writable`.
+    pub(crate) fn readiness(&mut self, op: Op) -> &mut Readiness {
+        if op == Op::Writable { &mut self.writable } else { &mut self.readable }
     }
 
     /// Starts a receive unless one is pending, bytes are waiting, or the end was reached.
@@ -235,6 +255,12 @@ impl Socket {
         }
         if !matches!(self.receive, Receive::Idle) && driver.cancel(token, Op::Receive) == Cancelled::Now {
             self.receive = Receive::Idle;
+        }
+        for op in [Op::Readable, Op::Writable] {
+            let awaited = *self.readiness(op) == Readiness::Awaited;
+            if awaited && driver.cancel(token, op) == Cancelled::Now {
+                *self.readiness(op) = Readiness::Unknown;
+            }
         }
         match &mut self.role {
             Role::Stream | Role::Connecting { pending: false, .. } => {}

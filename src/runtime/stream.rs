@@ -33,8 +33,8 @@ pub enum IdleState {
 
 /// One connection, owned by one task. Dropping it discards unsent output and closes it once its operations have ended.
 pub struct Stream {
-    core: Rc<Core>,
-    token: Token,
+    pub(crate) core: Rc<Core>,
+    pub(crate) token: Token,
 }
 
 impl Stream {

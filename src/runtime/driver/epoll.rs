@@ -48,6 +48,9 @@ struct State {
     accepting: bool,
     connecting: bool,
     listener: bool,
+    /// Somebody waits for readiness itself.
+    awaits_readable: bool,
+    awaits_writable: bool,
     /// Why connecting failed at once.
     refused: Option<Errno>,
     receive: Option<Target>,
@@ -173,6 +176,34 @@ impl Epoll {
         }
     }
 
+    pub(crate) fn ready(&mut self, token: Token, _: RawFd, op: Op) {
+        let Some(state) = self.state(token) else { return };
+        let is_ready = match op {
+            Op::Writable => {
+                state.awaits_writable = true;
+                state.writable
+            }
+            _ => {
+                state.awaits_readable = true;
+                state.readable
+            }
+        };
+        self.live += 1;
+        if is_ready {
+            self.attempt(token);
+        }
+    }
+
+    /// A splice has found that the socket has nothing to read, or no room: the next edge says when to try again.
+    pub(crate) fn unready(&mut self, token: Token, op: Op) {
+        if let Some(state) = self.state(token) {
+            match op {
+                Op::Writable => state.writable = false,
+                _ => state.readable = false,
+            }
+        }
+    }
+
     pub(crate) fn cancel(&mut self, token: Token, op: Op) -> Cancelled {
         if let Some(state) = self.state(token) {
             let pending = match op {
@@ -180,6 +211,8 @@ impl Epoll {
                 Op::Send => state.send.take().is_some(),
                 Op::Accept => std::mem::take(&mut state.accepting),
                 Op::Connect => std::mem::take(&mut state.connecting),
+                Op::Readable => std::mem::take(&mut state.awaits_readable),
+                Op::Writable => std::mem::take(&mut state.awaits_writable),
             };
             self.live -= u64::from(pending);
         }
@@ -289,6 +322,16 @@ impl Epoll {
                 completions.push(Completion { token, event: Event::Sent(result) });
             }
         }
+        for (awaited, ready, op) in [
+            (&mut state.awaits_readable, state.readable, Op::Readable),
+            (&mut state.awaits_writable, state.writable, Op::Writable),
+        ] {
+            if *awaited && ready {
+                *awaited = false;
+                ended += 1;
+                completions.push(Completion { token, event: Event::Ready(op) });
+            }
+        }
         let mut again = false;
         if state.accepting && state.readable {
             again = state.try_accept(token, completions);
@@ -330,6 +373,8 @@ impl State {
             accepting: false,
             connecting: false,
             listener: false,
+            awaits_readable: false,
+            awaits_writable: false,
             refused: None,
             receive: None,
             send: None,

@@ -8,7 +8,7 @@
 //! # Words
 //!
 //! A *socket* is named by its [`Token`] and its descriptor; the caller passes both. Per socket at most one receive,
-//! one send, one accept and one connect are pending. Every *operation* ends with exactly one terminal event (only an
+//! one send, one accept, one connect and one wait for each kind of readiness are pending. Every *operation* ends with exactly one terminal event (only an
 //! accept reports several, each but the last with `more`), either in the return value of the call that started it
 //! ([`Submitted::Done`]) or as a [`Completion`] from `reap`, never both.
 //!
@@ -33,11 +33,14 @@
 //!    for ever behind others.
 //! 9. Errors are `errno` values. `ECANCELED` ends a cancelled operation. `ENOBUFS` is never reported, and `EAGAIN`
 //!    only by a connect to a Unix socket whose queue is full.
-//! 10. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
+//! 10. `splice_in` and `splice_out` move bytes between a socket and a pipe at once, as far as both allow, and never wait
+//!     for either; EAGAIN says that nothing could be moved.
+//! 11. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
 
 pub(crate) mod epoll;
 pub(crate) mod ring;
 pub(crate) mod sim;
+mod splice;
 
 use std::io;
 use std::net::IpAddr;
@@ -78,6 +81,10 @@ pub(crate) enum Op {
     Send,
     Accept,
     Connect,
+    /// Waits until there is something to read: bytes, the end, or an error.
+    Readable,
+    /// Waits until there is room to write, or an error.
+    Writable,
 }
 
 /// Where received bytes go.
@@ -120,6 +127,8 @@ pub(crate) enum Event {
         more: bool,
     },
     Connected(Result<(), Errno>),
+    /// A wait for readiness has ended. It may have been cancelled, or be mistaken: only trying tells.
+    Ready(Op),
 }
 
 /// What a receive brought.
@@ -178,6 +187,11 @@ impl Driver {
     pub(crate) unsafe fn connect(&mut self, token: Token, fd: RawFd, to: *const SockAddr) {
         // SAFETY: the caller's promise is handed on.
         each!(self, driver => unsafe { driver.connect(token, fd, to) })
+    }
+
+    /// Starts to wait for `op`, which is `Readable` or `Writable`. The event comes from `reap`, never before the next turn.
+    pub(crate) fn ready(&mut self, token: Token, fd: RawFd, op: Op) {
+        each!(self, driver => driver.ready(token, fd, op))
     }
 
     /// Asks a pending operation to end.

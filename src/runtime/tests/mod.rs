@@ -8,6 +8,7 @@ mod accept;
 mod cancel;
 mod chaos;
 mod limits;
+mod piped;
 mod process;
 mod stream;
 mod task;

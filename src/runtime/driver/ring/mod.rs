@@ -53,6 +53,8 @@ enum Kind {
     Accept,
     Connect,
     Wake,
+    Readable,
+    Writable,
     /// Cancellations and closes: their success is not reported, and their failure needs no answer.
     Ignored,
 }
@@ -158,6 +160,17 @@ impl Ring {
         unsafe { self.kernel.push(entry.user_data(pack(Kind::Connect, token))) };
     }
 
+    pub(crate) fn ready(&mut self, token: Token, fd: RawFd, op: Op) {
+        let (kind, events) = match op {
+            Op::Writable => (Kind::Writable, libc::POLLOUT),
+            _ => (Kind::Readable, libc::POLLIN | libc::POLLRDHUP),
+        };
+        let entry = opcode::PollAdd::new(Fd(fd), u32::from(events.cast_unsigned())).build();
+        self.live += 1;
+        // SAFETY: the entry names no memory.
+        unsafe { self.kernel.push(entry.user_data(pack(kind, token))) };
+    }
+
     pub(crate) fn cancel(&mut self, token: Token, op: Op) -> Cancelled {
         let kind = match op {
             Op::Receive => {
@@ -172,6 +185,8 @@ impl Ring {
             Op::Send => Kind::Send,
             Op::Accept => Kind::Accept,
             Op::Connect => Kind::Connect,
+            Op::Readable => Kind::Readable,
+            Op::Writable => Kind::Writable,
         };
         self.push_ignored(opcode::AsyncCancel::new(pack(kind, token)).build(), token);
         Cancelled::Later
@@ -246,6 +261,8 @@ impl Ring {
                 return Some(Completion { token, event: Event::Accepted { result, more } });
             }
             Kind::Connect => Event::Connected(result.map(drop)),
+            Kind::Readable => Event::Ready(Op::Readable),
+            Kind::Writable => Event::Ready(Op::Writable),
             Kind::Wake => {
                 self.wake_armed = false;
                 return None;
@@ -324,8 +341,16 @@ fn pack(kind: Kind, token: Token) -> u64 {
 
 /// None for a kind that was never submitted.
 fn unpack(data: u64) -> Option<(Kind, Token)> {
-    const KINDS: [Kind; 6] =
-        [Kind::Receive, Kind::Send, Kind::Accept, Kind::Connect, Kind::Wake, Kind::Ignored];
+    const KINDS: [Kind; 8] = [
+        Kind::Receive,
+        Kind::Send,
+        Kind::Accept,
+        Kind::Connect,
+        Kind::Wake,
+        Kind::Readable,
+        Kind::Writable,
+        Kind::Ignored,
+    ];
     let kind = KINDS.into_iter().find(|&kind| kind as u64 == data >> 56)?;
     Some((kind, Token::from_parts(data as u32, (data >> 32) as u32)))
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use base::Key;
 use base::time::Instant;
 
-use super::super::{Event, Received, Submitted, Target, Token};
+use super::super::{Event, Op, Received, Submitted, Target, Token};
 use super::listen::Sending;
 use super::net::Call;
 use super::world::{Happening, World};
@@ -38,24 +38,24 @@ pub(super) struct Side {
     /// The handshake is done as far as this side is concerned.
     pub(super) open: bool,
     closed: bool,
-    outbox: VecDeque<u8>,
+    pub(super) outbox: VecDeque<u8>,
     in_flight: usize,
     /// Bytes of this side that have arrived at the other.
     acked: u64,
     /// Bytes that this side has taken to send them.
-    taken: u64,
+    pub(super) taken: u64,
     /// How many of them it knows to have arrived. Only what the other side sends tells it: acknowledgements on their own
     /// may be late or lost, so here they always are.
     told: u64,
     pub(super) last_arrival: Instant,
     /// This direction ends once `outbox` is empty.
-    ends: bool,
+    pub(super) ends: bool,
     fin_sent: bool,
-    inbox: VecDeque<u8>,
+    pub(super) inbox: VecDeque<u8>,
     /// The other side's direction has ended.
-    eof: bool,
-    reset: bool,
-    stalled_until: Instant,
+    pub(super) eof: bool,
+    pub(super) reset: bool,
+    pub(super) stalled_until: Instant,
 }
 
 /// Bytes of each direction of a dribbling link that arrive alone.
@@ -125,7 +125,7 @@ impl World {
                 (false, true) => Err(libc::ECONNRESET),
                 (false, false) => return,
             };
-            self.take_pending(fd, super::super::Op::Receive);
+            self.take_pending(fd, Op::Receive);
             return self.complete(token, fd, Event::Received(result));
         }
         if side.stalled_until > now {
@@ -177,6 +177,7 @@ impl World {
     pub(super) fn resume(&mut self, link: Key<Link>, side: usize) {
         if let Some(fd) = self.links.get(link).and_then(|link| link.sides[side].fd) {
             self.try_receive(fd, false);
+            self.try_ready(fd, Op::Readable);
         }
     }
 }
@@ -260,10 +261,11 @@ impl World {
         self.pump_quietly(link, from);
         if let Some(fd) = self.links.get(link).and_then(|link| link.sides[from].fd) {
             self.try_send(fd);
+            self.try_ready(fd, Op::Writable);
         }
     }
 
-    fn pump_quietly(&mut self, key: Key<Link>, from: usize) {
+    pub(super) fn pump_quietly(&mut self, key: Key<Link>, from: usize) {
         let (capacity, faults) = (self.options.receive_capacity, self.faults);
         while let Some(link) = self.links.get(key) {
             let (here, there) = (&link.sides[from], &link.sides[1 - from]);
@@ -343,6 +345,7 @@ impl World {
         self.note("arrived", fd.unwrap_or(-1), i64::try_from(bytes.len()).unwrap_or(i64::MAX));
         if let Some(fd) = fd {
             self.try_receive(fd, true);
+            self.try_ready(fd, Op::Readable);
         }
     }
 
@@ -357,6 +360,7 @@ impl World {
         self.note("fin", fd.unwrap_or(-1), 0);
         if let Some(fd) = fd {
             self.try_receive(fd, true);
+            self.try_ready(fd, Op::Readable);
         }
     }
 
@@ -380,6 +384,8 @@ impl World {
             self.try_send(fd);
             self.try_receive(fd, true);
         }
+        self.try_ready(fd, Op::Readable);
+        self.try_ready(fd, Op::Writable);
     }
 
     /// Cuts the connection for the other side.

@@ -26,6 +26,8 @@ pub(super) struct Sock {
     pub(super) send: Option<Sending>,
     accepting: bool,
     connecting: bool,
+    awaits_readable: bool,
+    awaits_writable: bool,
     pub(super) reset_on_close: bool,
 }
 
@@ -68,6 +70,8 @@ impl Sock {
             send: None,
             accepting: false,
             connecting: false,
+            awaits_readable: false,
+            awaits_writable: false,
             reset_on_close: false,
         }
     }
@@ -75,6 +79,12 @@ impl Sock {
     pub(super) fn forget(&mut self) {
         (self.receive, self.send) = (None, None);
         (self.accepting, self.connecting) = (false, false);
+        (self.awaits_readable, self.awaits_writable) = (false, false);
+    }
+
+    /// Whether somebody waits for `op`, which is `Readable` or `Writable`.
+    pub(super) fn awaits(&mut self, op: Op) -> &mut bool {
+        if op == Op::Writable { &mut self.awaits_writable } else { &mut self.awaits_readable }
     }
 }
 
@@ -276,6 +286,7 @@ impl World {
             Op::Send => sock.send.is_some(),
             Op::Accept => sock.accepting,
             Op::Connect => sock.connecting,
+            Op::Readable | Op::Writable => *sock.awaits(op),
         })
     }
 
@@ -286,6 +297,7 @@ impl World {
             Op::Send => sock.send = None,
             Op::Accept => sock.accepting = false,
             Op::Connect => sock.connecting = false,
+            Op::Readable | Op::Writable => *sock.awaits(op) = false,
         }
     }
 

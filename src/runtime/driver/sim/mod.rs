@@ -8,7 +8,8 @@
 //! ```text
 //!   mod.rs     the seam           world.rs   clock, agenda, completions, cancellation
 //!   link.rs    bytes in flight    listen.rs  descriptors: open, connect, accept, close
-//!   net.rs     what tests steer   trace.rs   what has happened, as text and as a hash
+//!   splice.rs  readiness, pipes   trace.rs   what has happened, as text and as a hash
+//!   net.rs     what tests steer
 //! ```
 //!
 //! Beyond the contract it checks two things and fails `wait` when they are broken: somebody is waited for although
@@ -18,6 +19,7 @@
 mod link;
 mod listen;
 mod net;
+mod splice;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -33,8 +35,9 @@ use std::time::Duration;
 use base::addr::Addr;
 use base::time::Instant;
 
-use super::{Cancelled, Completion, Counts, Op, Submitted, Target, Token};
+use super::{Cancelled, Completion, Counts, Errno, Op, Submitted, Target, Token};
 use crate::output::Message;
+use crate::pipe::Pipe;
 use crate::sys::{End, Peeked, SockAddr};
 pub use net::{Call, Faults, Net, SimOptions};
 pub(crate) use world::World;
@@ -74,6 +77,22 @@ impl Sim {
         // SAFETY: the caller keeps the address valid until the terminal event, so also through this call.
         let to = unsafe { &*to }.to_addr();
         self.world.borrow_mut().connect(token, fd, to);
+    }
+
+    pub(crate) fn ready(&mut self, token: Token, fd: RawFd, op: Op) {
+        self.world.borrow_mut().ready(token, fd, op);
+    }
+
+    pub(crate) fn pipe(&mut self) -> io::Result<Pipe> {
+        self.world.borrow_mut().pipe()
+    }
+
+    pub(crate) fn splice_in(&mut self, fd: RawFd, pipe: &mut Pipe, max: usize) -> Result<usize, Errno> {
+        self.world.borrow_mut().splice_in(fd, pipe, max)
+    }
+
+    pub(crate) fn splice_out(&mut self, fd: RawFd, pipe: &mut Pipe) -> Result<usize, Errno> {
+        self.world.borrow_mut().splice_out(fd, pipe)
     }
 
     pub(crate) fn cancel(&mut self, token: Token, op: Op) -> Cancelled {

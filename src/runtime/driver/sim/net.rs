@@ -76,6 +76,8 @@ pub struct Faults {
     pub reset_discards: u64,
     /// Completions of one turn are reported in any order (those of one socket keep theirs).
     pub any_order: bool,
+    /// A socket is said to be ready when it is not.
+    pub false_readiness: u64,
 }
 
 impl Faults {
@@ -92,6 +94,7 @@ impl Faults {
         immediate_sends: 0,
         reset_discards: 0,
         any_order: false,
+        false_readiness: 0,
     };
 
     /// Each kind is there or not, and frequent or rare.
@@ -109,6 +112,7 @@ impl Faults {
             immediate_sends: often(2),
             reset_discards: often(2),
             any_order: often(1) > 0,
+            false_readiness: 2 * often(5),
         }
     }
 }
@@ -120,6 +124,10 @@ pub enum Call {
     Send,
     Accept,
     Connect,
+    /// Making a pipe.
+    Pipe,
+    SpliceIn,
+    SpliceOut,
 }
 
 /// The hand of the test in a simulated network. Clones steer the same network.

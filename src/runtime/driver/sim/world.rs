@@ -278,6 +278,7 @@ impl World {
             Op::Send => Event::Sent(Err(libc::ECANCELED)),
             Op::Accept => Event::Accepted { result: Err(libc::ECANCELED), more: false },
             Op::Connect => Event::Connected(Err(libc::ECANCELED)),
+            Op::Readable | Op::Writable => Event::Ready(op),
         };
         self.complete(token, fd, event);
     }
@@ -322,6 +323,7 @@ fn op_of(event: &Event) -> Op {
         Event::Sent(_) => Op::Send,
         Event::Accepted { .. } => Op::Accept,
         Event::Connected(_) => Op::Connect,
+        Event::Ready(op) => *op,
     }
 }
 
@@ -339,6 +341,7 @@ fn describe(event: &Event) -> (&'static str, i64) {
         Event::Sent(Ok(n)) => ("sent", size(*n)),
         Event::Sent(Err(errno)) => ("sent", -i64::from(*errno)),
         Event::Accepted { result, .. } => ("accepted", result.map_or_else(|e| -i64::from(e), i64::from)),
+        Event::Ready(op) => ("ready", *op as i64),
         Event::Connected(Ok(())) => ("connected", 0),
         Event::Connected(Err(errno)) => ("connected", -i64::from(*errno)),
     }
