@@ -59,6 +59,9 @@ pub struct Limits {
     pub relay_buffer_bytes_max: u32,
     /// All relay buffers above 16 KiB of one worker together. Default 64 MiB.
     pub relay_buffers_bytes_max: u64,
+    /// Pipes of one worker, through which long bodies pass without being copied; each takes two descriptors. Default 64,
+    /// fewer when the process has few descriptors.
+    pub pipes_max: u32,
     /// Access-log records waiting for the writer, per worker. Default 4 MiB.
     pub log_ring_bytes: u32,
     /// Tasks run and completions reaped in one turn of the loop. Default 256.
@@ -73,6 +76,7 @@ impl Limits {
         drain_bytes_max: 64 << 10,
         relay_buffer_bytes_max: 256 << 10,
         relay_buffers_bytes_max: 64 << 20,
+        pipes_max: 64,
         log_ring_bytes: 4 << 20,
         turn_budget: 256,
     };

@@ -2,12 +2,15 @@
 //!
 //! An exchange needs two descriptors, the client's and the upstream's, and the rest of the process needs some as well.
 //! When clients may take all of them, no upstream can be reached any more and even `ringway status` is locked out; so
-//! clients get at most 45 %, and accepting pauses there.
+//! clients get at most 45 %, and accepting pauses there. Pipes, through which long bodies pass, get at most 4 %; without
+//! a pipe a body is copied.
 
 use base::limits::Limits;
 
 /// Of 100 descriptors so many are for clients; as many for upstreams, the rest for everything else.
 const CLIENT_PERCENT: u64 = 45;
+/// A pipe takes two of them.
+const PIPE_PERCENT: u64 = 4;
 
 /// What bounds client connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +21,12 @@ pub(crate) struct Capacity {
     pub(crate) descriptors: Option<u64>,
 }
 
-/// Lowers `limits.connections_max`, which is one worker's part, to what `descriptors` allow.
+/// Lowers `limits.connections_max` and `limits.pipes_max`, which are one worker's part, to what `descriptors` allow.
 pub(crate) fn apply(limits: &mut Limits, workers: usize, descriptors: u64) -> Capacity {
     let workers = workers.max(1) as u64;
-    let allowed = (descriptors / 100 * CLIENT_PERCENT + descriptors % 100 * CLIENT_PERCENT / 100) / workers;
+    let part = |percent: u64| (descriptors / 100 * percent + descriptors % 100 * percent / 100) / workers;
+    limits.pipes_max = limits.pipes_max.min(u32::try_from(part(PIPE_PERCENT) / 2).unwrap_or(u32::MAX));
+    let allowed = part(CLIENT_PERCENT);
     // Rounded down, so that all workers together stay below; one connection each is the least that serves.
     let allowed = u32::try_from(allowed).unwrap_or(u32::MAX).max(1);
     let lowered = allowed < limits.connections_max;
@@ -46,6 +51,17 @@ mod tests {
         assert_eq!(capacity(65_536, 1, 1024), Capacity { connections_max: 460, descriptors: Some(1024) });
         assert_eq!(capacity(65_536, 4, 1024), Capacity { connections_max: 460, descriptors: Some(1024) });
         assert_eq!(capacity(65_536, 3, 256), Capacity { connections_max: 114, descriptors: Some(256) });
+    }
+
+    #[test]
+    fn pipes_get_at_most_4_percent_of_the_descriptors() {
+        let pipes = |workers, descriptors| {
+            let mut limits = Limits::DEFAULT;
+            apply(&mut limits, workers, descriptors);
+            limits.pipes_max
+        };
+        assert_eq!((pipes(1, 1024), pipes(8, 1024), pipes(8, 65_536)), (20, 2, 64));
+        assert_eq!((pipes(8, 256), pipes(1, u64::MAX)), (0, 64));
     }
 
     #[test]

@@ -152,6 +152,7 @@ fn options(worker: WorkerId, limits: &Limits) -> Options {
     Options {
         worker,
         relay_buffers_bytes_max: limits.relay_buffers_bytes_max,
+        pipes_max: limits.pipes_max,
         turn_budget: limits.turn_budget,
         ..Options::default()
     }

@@ -5,6 +5,8 @@
 use crate::worker::Worker;
 use base::Instant;
 use runtime::{Stream, Timer, race};
+use std::io;
+use std::pin::pin;
 use std::time::Duration;
 use traffic::snapshot::DownstreamTimeouts;
 
@@ -98,10 +100,23 @@ pub(crate) async fn flush(
     pace: &mut Pace,
     deadline: Instant,
 ) -> Result<(), SendFault> {
+    taken(worker, stream, timer, pace, deadline, stream.flushed(0)).await
+}
+
+/// Waits until `sending`, which sends to `stream`, has ended, as long as the client keeps pace.
+pub(crate) async fn taken(
+    worker: &Worker,
+    stream: &Stream,
+    timer: &Timer,
+    pace: &mut Pace,
+    deadline: Instant,
+    sending: impl Future<Output = io::Result<()>>,
+) -> Result<(), SendFault> {
+    let mut sending = pin!(sending);
     loop {
         let began = worker.rt.now();
         timer.set((began + pace.patience()).min(deadline));
-        if let Some(sent) = race(stream.flushed(0), timer).await {
+        if let Some(sent) = race(sending.as_mut(), timer).await {
             return sent.map_err(|_| SendFault::Gone);
         }
         let now = worker.rt.now();

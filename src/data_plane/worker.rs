@@ -209,6 +209,7 @@ impl Worker {
         stats.leases_out.set(gauges.leases_out);
         stats.sockets.set(gauges.sockets);
         stats.tasks.set(gauges.tasks);
+        stats.pipes.set(gauges.pipes);
         stats.connections_active.set(u64::from(self.connections.get()));
         stats.pool_idle.set(self.pool.idle() as u64);
     }

@@ -175,6 +175,14 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_upstream_excess", "Responses that bytes followed which belong to none.", |w| {
         &w.upstream_excess
     }),
+    ("ringway_spliced_bytes", "Bytes of long responses passed on by the kernel, without copying.", |w| {
+        &w.spliced_bytes
+    }),
+    ("ringway_copied_bytes", "Bytes of long responses copied through the process.", |w| &w.copied_bytes),
+    ("ringway_splice_no_pipe", "Long responses copied because no pipe was free.", |w| &w.splice_no_pipe),
+    ("ringway_splice_unsupported", "Long responses copied because the kernel refused to splice.", |w| {
+        &w.splice_unsupported
+    }),
     ("ringway_fields_dropped", "Header fields not forwarded because of their names.", |w| &w.fields_dropped),
     ("ringway_forwarded_refused", "Forwarding fields of trusted proxies not believed.", |w| {
         &w.forwarded_refused
@@ -188,6 +196,7 @@ const GAUGES: &[OfWorker] = &[
     ("ringway_worker_live_ops", "Operations that the kernel has not completed.", |w| &w.live_ops),
     ("ringway_worker_leases", "Buffers lent out.", |w| &w.leases_out),
     ("ringway_worker_sockets", "Open sockets.", |w| &w.sockets),
+    ("ringway_worker_pipes", "Open pipes.", |w| &w.pipes),
     ("ringway_worker_tasks", "Tasks.", |w| &w.tasks),
     ("ringway_worker_generation", "Generation of the configuration that the worker uses.", |w| &w.generation),
 ];

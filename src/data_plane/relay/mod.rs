@@ -3,7 +3,10 @@
 //! Small bodies leave together with their head. Longer ones move through one buffer at a time: it is filled by a
 //! receive, its payload is re-framed in place, and it is handed to the other socket without being copied. Buffers start
 //! at 16 KiB and grow to 256 KiB while the sender fills them; nothing is held while a sender is silent.
+//!
+//! The rest of a long response that needs no re-framing does not come into the process at all (`piped`).
 
+mod piped;
 mod response;
 mod upload;
 

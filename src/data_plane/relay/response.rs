@@ -1,6 +1,6 @@
 //! The response: endpoint → client, and what becomes of both connections after it.
 
-use super::{ReceiveSize, append, emit, known_rest};
+use super::{ReceiveSize, append, emit, known_rest, piped};
 use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::Exchange;
 use crate::pace::{self, Pace, SendFault};
@@ -9,8 +9,9 @@ use crate::serve::{Fault, Next};
 use crate::tunnel;
 use crate::upstream::lease::Lease;
 use base::Instant;
-use runtime::race;
+use runtime::{IdleState, Piped, Refusal, race};
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -59,9 +60,12 @@ pub(crate) async fn response(
     drop(bytes);
     x.status = x.response.status;
     x.response_started = true;
+    let (mut tail, mut ended) = (None, false);
     if !complete {
-        excess = rest_of_response(conn, x, upstream, &lease, &mut body, framing).await?;
-        complete = true;
+        let rest = rest_of_response(conn, x, upstream, &lease, &mut body, framing).await?;
+        excess = rest.behind == IdleState::Disturbed;
+        ended = matches!(rest.behind, IdleState::Ended { .. });
+        (tail, complete) = (rest.tail, true);
     }
     x.phases.mark(Phase::Receive, worker.rt.now());
 
@@ -69,7 +73,7 @@ pub(crate) async fn response(
         upstream_wants: x.response.keep_alive,
         request_sent: x.upload.queued,
         response_read: complete,
-        excess_bytes: excess || !lease.stream.is_quiet(),
+        excess_bytes: excess || ended || !lease.stream.is_quiet(),
         upgrade_asked: x.head.upgrade.is_some(),
     }
     .is_reusable();
@@ -81,10 +85,21 @@ pub(crate) async fn response(
     } else {
         drop(lease);
     }
+    if let Some(tail) = tail {
+        Box::pin(piped::deliver_tail(conn, x, tail)).await?;
+    }
     finish_downstream(conn, x, keeps).await
 }
 
-/// The rest of a response body, one buffer after the other; tells whether more than the body arrived.
+/// What is known when the endpoint has sent the last byte of a body.
+pub(super) struct Rest {
+    /// What was seen behind the body.
+    pub(super) behind: IdleState,
+    /// The end of the body, which the client has not got yet.
+    pub(super) tail: Option<Piped>,
+}
+
+/// The rest of a response body, one buffer or one filled pipe after the other.
 async fn rest_of_response(
     conn: &Connection,
     x: &mut Exchange,
@@ -92,38 +107,65 @@ async fn rest_of_response(
     lease: &Lease,
     body: &mut BodyReader,
     framing: BodyLength,
-) -> Result<bool, Fault> {
+) -> Result<Rest, Fault> {
     let worker = &*conn.worker;
     let timeouts = conn.listener(&x.generation).timeouts;
     let mut pace = Pace::of_response(&timeouts);
     let mut size = ReceiveSize::new(x.generation.limits.relay_buffer_bytes_max as usize);
     let mut watch = ClientWatch::default();
+    let mut may_splice = framing == x.response.body;
     loop {
         flush_downstream(conn, &mut pace, x.deadline).await?;
-        conn.upstream_timer.set((worker.rt.now() + upstream.timeouts.body_idle).min(x.deadline));
+        if may_splice && piped::is_worthwhile(body, x.bytes_out) {
+            let relay = piped::relay(conn, x, upstream, lease, body, &mut pace, &mut watch);
+            match Box::pin(relay).await? {
+                Ok(rest) => return Ok(rest),
+                // One ordinary receive takes what is in the way.
+                Err(Refusal::Received) => {}
+                Err(refusal) => {
+                    piped::count(&worker.stats, refusal);
+                    may_splice = false;
+                }
+            }
+        }
         let receive = size.receive(conn, &lease.stream, known_rest(x.response.body, body));
-        let present = while_present(conn, &mut watch, x.upload.done, receive);
-        let mut buf = match race(present, &conn.upstream_timer).await {
-            Some(None) => return Err(Cause::ClientGone.into()),
-            None if worker.rt.now() >= x.deadline => return Err(Cause::TotalTimeout.into()),
-            None => return Err(Cause::UpstreamBodyTimeout.into()),
-            Some(Some(Err(_))) => return Err(Cause::UpstreamTruncated.into()),
-            Some(Some(Ok(buf))) => buf,
-        };
+        let mut buf = in_time(conn, x, upstream, &mut watch, receive).await?;
         let received = buf.len();
         if received == 0 {
             body.on_eof().map_err(|_| Cause::UpstreamTruncated)?;
             emit(&conn.stream, buf, 0..0, framing, true);
-            return Ok(false);
+            return Ok(Rest { behind: IdleState::Quiet, tail: None });
         }
         size.learn(received);
         let part = body.read(&mut buf).map_err(Cause::of_response_body)?;
         x.bytes_out += part.payload.len() as u64;
+        worker.stats.copied_bytes.add(part.payload.len() as u64);
         let excess = part.consumed < received;
         emit(&conn.stream, buf, part.payload, framing, part.done);
         if part.done {
-            return Ok(excess);
+            let behind = if excess { IdleState::Disturbed } else { IdleState::Quiet };
+            return Ok(Rest { behind, tail: None });
         }
+    }
+}
+
+/// What `receive` brings from the endpoint, if it comes in time and while the client is there.
+pub(super) async fn in_time<T>(
+    conn: &Connection,
+    x: &Exchange,
+    upstream: &Upstream,
+    watch: &mut ClientWatch,
+    receive: impl Future<Output = io::Result<T>>,
+) -> Result<T, Fault> {
+    let rt = &conn.worker.rt;
+    conn.upstream_timer.set((rt.now() + upstream.timeouts.body_idle).min(x.deadline));
+    let present = while_present(conn, watch, x.upload.done, receive);
+    match race(present, &conn.upstream_timer).await {
+        Some(None) => Err(Cause::ClientGone.into()),
+        None if rt.now() >= x.deadline => Err(Cause::TotalTimeout.into()),
+        None => Err(Cause::UpstreamBodyTimeout.into()),
+        Some(Some(Err(_))) => Err(Cause::UpstreamTruncated.into()),
+        Some(Some(Ok(received))) => Ok(received),
     }
 }
 
@@ -152,14 +194,17 @@ pub(crate) async fn flush_downstream(
     pace: &mut Pace,
     deadline: Instant,
 ) -> Result<(), Fault> {
-    let flushed = pace::flush(&conn.worker, &conn.stream, &conn.timer, pace, deadline).await;
-    flushed.map_err(|fault| {
+    pace::flush(&conn.worker, &conn.stream, &conn.timer, pace, deadline).await.map_err(Fault::from)
+}
+
+impl From<SendFault> for Fault {
+    fn from(fault: SendFault) -> Fault {
         Fault(match fault {
             SendFault::Slow => Cause::ClientSlow,
             SendFault::Gone => Cause::ClientGone,
             SendFault::Deadline => Cause::TotalTimeout,
         })
-    })
+    }
 }
 
 /// Hands the end of the response to the client and settles what is left of its request.

@@ -202,7 +202,7 @@ const CHECK_AFTER: Duration = Duration::from_millis(10);
 /// How often idle connections are looked through; a dead one is refused by [`Pool::take`] at any time.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// Starts the task that closes idle connections in time; it ends when the worker drains.
+/// Starts the task that closes idle connections in time, and pipes that nobody needs; it ends when the worker drains.
 pub(crate) fn start_sweeper(worker: &Rc<Worker>) {
     let owner = Rc::clone(worker);
     worker.rt.spawn(async move {
@@ -211,6 +211,7 @@ pub(crate) fn start_sweeper(worker: &Rc<Worker>) {
             timer.set(owner.rt.now() + SWEEP_EVERY);
             timer.wait().await;
             owner.pool.sweep(owner.rt.now());
+            owner.rt.trim_pipes();
         }
     });
 }

@@ -147,6 +147,30 @@ impl BodyReader {
         }
     }
 
+    /// Payload bytes that come next with nothing between them: those of a body of known length that are left, or
+    /// `u64::MAX` if the body lasts until the end. None for bodies with a framing of their own, and complete ones.
+    pub fn unframed(&self) -> Option<u64> {
+        match self.state {
+            State::Remaining(left) => Some(left),
+            State::UntilClose => Some(u64::MAX),
+            State::Chunked(_) | State::Done => None,
+        }
+    }
+
+    /// Counts `bytes` of payload that went by without being shown to [`BodyReader::read`]; there were at most as many as
+    /// [`BodyReader::unframed`] had said. True when the body is complete.
+    pub fn pass(&mut self, bytes: u64) -> bool {
+        debug_assert!(self.unframed().is_some_and(|most| bytes <= most), "{bytes} bytes of {:?}", self.state);
+        self.payload_bytes += bytes;
+        if let State::Remaining(left) = &mut self.state {
+            *left = left.saturating_sub(bytes);
+            if *left == 0 {
+                self.state = State::Done;
+            }
+        }
+        self.is_done()
+    }
+
     /// Payload bytes handed out so far.
     pub fn payload_bytes(&self) -> u64 {
         self.payload_bytes
