@@ -117,6 +117,7 @@ fn start(world: &Rc<World>, number: usize) {
     let manner = match world.random(4) {
         0 => Manner::Honest { think_max: Duration::from_millis(200) },
         1 => Manner::Terse { think_max: Duration::from_millis(30) },
+        2 if world.random(4) == 0 => Manner::Bulky,
         _ => Manner::Hostile,
     };
     upstream::start(world, address(number), manner);

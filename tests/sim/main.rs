@@ -31,6 +31,7 @@ mod exchanges;
 mod holding;
 mod idle;
 mod long;
+mod piped;
 mod refusals;
 mod resources;
 mod stop;

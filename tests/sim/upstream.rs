@@ -19,6 +19,8 @@ pub(crate) enum Manner {
     Terse { think_max: Duration },
     /// Every other answer is a [`Trick`].
     Hostile,
+    /// Its answers are long, and one in three ends, stalls or goes on where it must not.
+    Bulky,
 }
 
 /// What can go wrong with an answer.
@@ -62,6 +64,10 @@ const TRICKS: [Trick; 17] = [
     Trick::ShutBeforeReading,
     Trick::Unavailable,
 ];
+
+/// What happens to long answers.
+const BULKY_TRICKS: [Trick; 5] =
+    [Trick::ResetWithin, Trick::EndWithin, Trick::Excess, Trick::StallWithin, Trick::CloseAfter];
 
 /// An answer to nothing, which must never reach anybody; it is named after the request before it.
 fn poison(asked: &Asked) -> Vec<u8> {
@@ -107,11 +113,15 @@ pub(crate) async fn serve(world: &World, stream: Stream, manner: Manner) {
         if asked.path != format!("/r/{}", asked.id) {
             world.ledger.broken(format!("request {} has the path {}", asked.id, asked.path));
         }
-        let tricky = manner == Manner::Hostile && world.random(2) == 0;
-        let keeps = if tricky {
-            let trick = TRICKS[world.random_size(TRICKS.len())];
+        let tricks: &[Trick] = match manner {
+            Manner::Hostile if world.random(2) == 0 => &TRICKS,
+            Manner::Bulky if world.random(3) == 0 => &BULKY_TRICKS,
+            _ => &[],
+        };
+        let keeps = if !tricks.is_empty() {
+            let trick = tricks[world.random_size(tricks.len())];
             world.ledger.count(format!("{trick:?}"));
-            match play(world, &stream, &mut incoming, &asked, trick).await {
+            match play(world, &stream, &mut incoming, &asked, trick, manner).await {
                 After::Keep => true,
                 After::Close => false,
                 After::Poisoned => {
@@ -204,7 +214,7 @@ pub(crate) async fn honest(
     let Some(seen) = take_body(world, incoming, asked).await else { return false };
     let think_max = match manner {
         Manner::Honest { think_max } | Manner::Terse { think_max } => think_max,
-        Manner::Hostile => Duration::from_millis(20),
+        Manner::Hostile | Manner::Bulky => Duration::from_millis(20),
     };
     let nanos = u64::try_from(think_max.as_nanos()).unwrap_or(u64::MAX);
     if nanos > 0 {
@@ -215,7 +225,13 @@ pub(crate) async fn honest(
         stream.write(|out| out.extend_from_slice(&answer.bytes));
         return stream.flushed(0).await.is_ok() && answer.keeps;
     }
-    let answer = Answer::any(world, asked, Some(seen));
+    let answer = match manner {
+        Manner::Bulky => {
+            let framed = world.random(4) != 0;
+            Answer::of(world, asked, Some(seen), 200, bulk(world), framed)
+        }
+        _ => Answer::any(world, asked, Some(seen)),
+    };
     write_in_pieces(world, stream, &answer.bytes).await && answer.keeps
 }
 
@@ -268,12 +284,18 @@ impl Answer {
     }
 }
 
+/// The length of a long body; one in ten is not long after all.
+fn bulk(world: &World) -> usize {
+    if world.random(10) == 0 { world.random_size(70_000) } else { 70_000 + world.random_size(250_000) }
+}
+
 async fn play(
     world: &World,
     stream: &Stream,
     incoming: &mut Incoming<'_>,
     asked: &Asked,
     trick: Trick,
+    manner: Manner,
 ) -> After {
     match trick {
         Trick::EndBefore => return After::Close,
@@ -288,7 +310,8 @@ async fn play(
     }
     let Some(seen) = take_body(world, incoming, asked).await else { return After::Close };
     let status = if trick == Trick::Unavailable { 503 } else { 200 };
-    let mut answer = Answer::of(world, asked, Some(seen), status, world.random_size(5000), true);
+    let len = if manner == Manner::Bulky { bulk(world) } else { world.random_size(5000) };
+    let mut answer = Answer::of(world, asked, Some(seen), status, len, true);
     let mut after = if answer.keeps { After::Keep } else { After::Close };
     match trick {
         Trick::ResetWithin | Trick::EndWithin => {
