@@ -19,5 +19,6 @@ mod isolation;
 mod keep_alive;
 mod limits;
 mod operations;
+mod piped;
 mod proxying;
 mod smuggling;
