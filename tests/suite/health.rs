@@ -102,7 +102,8 @@ both! {
         wait_until("the end of panic is told", || open.stderr().contains("enough endpoints are healthy again"));
         assert_eq!(metric(&open, "ringway_panic_active{upstream=\"origin\"}"), 0.0);
         drop(origin);
-        (open.stop(), closed.stop());
+        open.stop();
+        closed.stop();
     }
 
     fn what_a_check_found_is_told_with_when_and_how_often(io) {
@@ -185,7 +186,8 @@ both! {
         let reason = endpoint(&other, 0)["reason"].to_string();
         assert!(reason.contains("NOT_FOUND"), "{reason}");
         drop(server);
-        (ringway.stop(), other.stop());
+        ringway.stop();
+        other.stop();
     }
 }
 
