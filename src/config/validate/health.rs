@@ -4,6 +4,7 @@ use super::Check;
 use crate::literal::{Address, Bound, print_duration};
 use crate::model::{Health, Outlier, Switch, TlsCheck, Upstream};
 use crate::problem::Code;
+use std::time::Duration;
 
 impl Check<'_> {
     pub(super) fn health(&mut self, upstream: &Upstream) {
@@ -20,6 +21,10 @@ impl Check<'_> {
         }
         if let Some(Health::Tls(check)) = &upstream.health {
             self.tls_check(upstream, check);
+        }
+        if upstream.slow_start.at().is_some_and(|lasts| lasts > SLOW_START_MAX) {
+            let what = "\"slow-start\" is longer than four hours".to_owned();
+            self.error(Code::Value, origin, "/slow-start", what, None);
         }
         self.outlier(upstream);
     }
@@ -58,6 +63,10 @@ impl Check<'_> {
             }
             return;
         }
+        if outlier.eject_longest > EJECTION_MAX {
+            let what = "\"eject-longest\" is longer than a day".to_owned();
+            self.error(Code::Value, origin, "/outlier/eject-longest", what, None);
+        }
         if outlier.eject_for > outlier.eject_longest {
             let at = self.nearest_written(origin, &["/outlier/eject-for", "/outlier/eject-longest"]);
             let what = format!(
@@ -74,3 +83,7 @@ impl Check<'_> {
         }
     }
 }
+
+/// What the shared state of endpoints has room for, and more than anybody should want.
+const SLOW_START_MAX: Duration = Duration::from_secs(4 * 3600);
+const EJECTION_MAX: Duration = Duration::from_secs(24 * 3600);
