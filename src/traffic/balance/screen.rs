@@ -50,8 +50,31 @@ pub(super) struct Survey {
     pub(super) healthy: usize,
     /// Endpoints of which nothing is known yet; they count neither for nor against the tier.
     pub(super) unchecked: usize,
-    /// Ejections with a smaller [`ejection_key`] are honoured: the oldest ones, as many as the cap allows.
-    pub(super) honoured_below: u64,
+    /// Which ejections are honoured: the oldest ones, as many as the cap allows.
+    pub(super) honoured: Honoured,
+}
+
+/// Those ejections that a survey has seen and honours. One that begins later waits for the next survey: together they
+/// could exceed the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Honoured {
+    /// A bit per place; for tiers of at most [`PLACES_MAX`] endpoints.
+    Places(u64),
+    /// Those with a smaller [`ejection_key`]. An ejection that another thread dates back by a moment may slip in, one in
+    /// dozens.
+    Below(u64),
+}
+
+/// Endpoints in the largest tier whose honoured ejections are known one by one.
+pub(super) const PLACES_MAX: usize = u64::BITS as usize;
+
+impl Honoured {
+    fn contains(self, at: usize, key: u64) -> bool {
+        match self {
+            Honoured::Places(places) => places >> at & 1 == 1,
+            Honoured::Below(bound) => key < bound,
+        }
+    }
 }
 
 impl Survey {
@@ -65,12 +88,17 @@ impl Survey {
             }
             unchecked += usize::from(member.cell.is_unchecked());
         }
-        let cap = thresholds.ejected_max(members.len(), up);
-        if ejected.len() <= cap {
-            return Survey { healthy: up - ejected.len(), unchecked, honoured_below: u64::MAX };
+        let cap = thresholds.ejected_max(members.len(), up).min(ejected.len());
+        if cap < ejected.len() {
+            ejected.select_nth_unstable(cap);
         }
-        let (_, &mut first_ignored, _) = ejected.select_nth_unstable(cap);
-        Survey { healthy: up - cap, unchecked, honoured_below: first_ignored }
+        let honoured = if members.len() <= PLACES_MAX {
+            let places = ejected[..cap].iter().map(|key| 1 << place_of(*key));
+            Honoured::Places(places.fold(0, |all, place: u64| all | place))
+        } else {
+            Honoured::Below(ejected[..cap].iter().max().map_or(0, |newest| newest + 1))
+        };
+        Survey { healthy: up - cap, unchecked, honoured }
     }
 
     /// Share that is healthy of those `members` of which anything is known.
@@ -86,7 +114,11 @@ impl Survey {
 
 /// Orders ejections by time, and those of the same moment by place, so that a cap cuts between any two of them.
 fn ejection_key(cell: &EndpointCell, at: usize, now: Instant) -> Option<u64> {
-    cell.ejected_since(now).map(|since| (since.as_nanos() & !0xffff) | (at as u64 & 0xffff))
+    cell.ejected_since(now).map(|since| since.as_millis() << 16 | (at as u64 & 0xffff))
+}
+
+fn place_of(key: u64) -> u64 {
+    key & 0xffff
 }
 
 /// Answers for one tier, one mode and one attempt.
@@ -139,7 +171,7 @@ impl<'a> Screen<'a> {
             return false;
         }
         cell.health() == Health::Up
-            && ejection_key(cell, at, self.now).is_none_or(|key| key >= survey.honoured_below)
+            && ejection_key(cell, at, self.now).is_none_or(|key| !survey.honoured.contains(at, key))
     }
 
     fn passes_slow_start(&mut self, at: usize) -> bool {
@@ -162,5 +194,48 @@ impl<'a> Screen<'a> {
     /// No proposal will be accepted any more.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    //! Run like those of `health`.
+
+    use super::*;
+    use crate::health::{EjectionRules, Why};
+    use std::sync::Arc;
+
+    const NOW: Instant = Instant::from_nanos(5_000_000_000);
+
+    fn member(n: u32) -> Member {
+        Member { id: EndpointId(n), weight: 1, cell: Arc::new(EndpointCell::new(Health::Up)) }
+    }
+
+    /// How many of `members` a pick would leave out by this survey, looking at each of them once.
+    fn left_out(members: &[Member], survey: Survey) -> usize {
+        let is_left_out = |(at, member): &(usize, &Member)| {
+            ejection_key(&member.cell, *at, NOW).is_some_and(|key| survey.honoured.contains(*at, key))
+        };
+        members.iter().enumerate().filter(is_left_out).count()
+    }
+
+    /// The reader is the thread that is spawned: loom does not see that a load may come before a load and an exchange
+    /// of another thread, if that thread would come last anyway.
+    #[test]
+    fn never_more_endpoints_are_left_out_than_allowed_whoever_ejects_meanwhile() {
+        loom::model(|| {
+            let members: Arc<[Member]> = (0..3).map(member).collect();
+            let theirs = Arc::clone(&members);
+            let picking = loom::thread::spawn(move || {
+                let survey = Survey::of(&theirs, NOW, &Thresholds::default());
+                assert!(left_out(&theirs, survey) <= 1, "three endpoints, a third of them at most");
+                assert!(survey.healthy >= 2);
+            });
+            members[2].cell.eject(NOW, Why::FailuresInARow, &EjectionRules::default());
+            members[0].cell.eject(NOW, Why::SuccessRate, &EjectionRules::default());
+            picking.join().unwrap();
+            let survey = Survey::of(&members, NOW, &Thresholds::default());
+            assert_eq!((left_out(&members, survey), survey.healthy), (1, 2));
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! The endpoints of one tier and the table of its algorithm.
 
-use super::screen::{Screen, Survey, Thresholds};
+use super::screen::{Honoured, PLACES_MAX, Screen, Survey, Thresholds};
 use super::{Algorithm, Pick};
 use super::{
     least_connections, maglev::Maglev, p2c_ewma, random::Weighted, ring_hash::Ring, round_robin::RoundRobin,
@@ -43,7 +43,7 @@ enum Table {
 }
 
 /// Tiers up to this size are surveyed whenever it matters; larger ones at most every [`SURVEY_EVERY`].
-const SURVEYED_ALWAYS: usize = 64;
+const SURVEYED_ALWAYS: usize = PLACES_MAX;
 const SURVEY_EVERY: Duration = Duration::from_millis(20);
 
 /// The last survey of a large tier. The four words may be of different surveys for a moment, each of them recent.
@@ -60,7 +60,7 @@ impl Default for CachedSurvey {
     /// All is well: what other workers assume while one makes the first survey.
     fn default() -> Self {
         let (made, healthy, unchecked) = (0.into(), u64::MAX.into(), 0.into());
-        CachedSurvey { made, healthy, unchecked, honoured_below: u64::MAX.into() }
+        CachedSurvey { made, healthy, unchecked, honoured_below: 0.into() }
     }
 }
 
@@ -149,14 +149,16 @@ impl Tier {
             let survey = Survey::of(&self.members, now, &self.thresholds);
             self.cached.healthy.store(survey.healthy as u64, Relaxed);
             self.cached.unchecked.store(survey.unchecked as u64, Relaxed);
-            self.cached.honoured_below.store(survey.honoured_below, Relaxed);
+            if let Honoured::Below(bound) = survey.honoured {
+                self.cached.honoured_below.store(bound, Relaxed);
+            }
             return survey;
         }
         let count = |word: &AtomicU64| usize::try_from(word.load(Relaxed)).unwrap_or(usize::MAX);
         Survey {
             healthy: count(&self.cached.healthy).min(self.members.len()),
             unchecked: count(&self.cached.unchecked).min(self.members.len()),
-            honoured_below: self.cached.honoured_below.load(Relaxed),
+            honoured: Honoured::Below(self.cached.honoured_below.load(Relaxed)),
         }
     }
 }

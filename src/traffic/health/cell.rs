@@ -3,7 +3,7 @@
 //! All of it is atomics on two cache lines of its own; no method blocks or loops for longer than other writers make
 //! progress. What belongs together for a decision (the latency and when it was measured) is one word and so never torn.
 
-use super::ejection::{EjectionRules, Why};
+use super::ejection::{Ejection, EjectionRules, Why};
 use super::idle::IdleTimeout;
 use super::slow_start::SlowStart;
 use crate::sync::Ordering::Relaxed;
@@ -51,9 +51,8 @@ pub struct EndpointCell {
     ejections: AtomicU32,
     /// All ejections.
     ejected_ever: AtomicU32,
-    /// Nanoseconds; 0 when the endpoint was not ejected since it last proved itself.
-    ejected_since: AtomicU64,
-    ejected_until: AtomicU64,
+    /// The last [`Ejection`] as a word; 0 when the endpoint was not ejected since it last proved itself.
+    ejection: AtomicU64,
     /// Milliseconds (wrapping, upper half) at which the average was taken and its microseconds (lower half).
     latency: AtomicU64,
     /// [`SlowStart`] as a word; 0 when the endpoint has all of its share.
@@ -76,8 +75,7 @@ impl EndpointCell {
             failures_in_a_row: AtomicU32::new(0),
             ejections: AtomicU32::new(0),
             ejected_ever: AtomicU32::new(0),
-            ejected_since: AtomicU64::new(0),
-            ejected_until: AtomicU64::new(0),
+            ejection: AtomicU64::new(0),
             latency: AtomicU64::new(0),
             slow_start: AtomicU64::new(0),
             changed: AtomicU64::new(0),
@@ -116,7 +114,7 @@ impl EndpointCell {
                 if self.failures_in_a_row.load(Relaxed) != 0 {
                     self.failures_in_a_row.store(0, Relaxed);
                 }
-                if self.ejected_since.load(Relaxed) != 0 {
+                if self.ejection.load(Relaxed) != 0 {
                     self.pardon(now);
                 }
             }
@@ -152,30 +150,31 @@ impl EndpointCell {
 
     /// Leaves the endpoint out for a while. False when it is left out already.
     pub fn eject(&self, now: Instant, why: Why, rules: &EjectionRules) -> bool {
-        let until = self.ejected_until.load(Relaxed);
-        if until > now.as_nanos() {
+        let word = self.ejection.load(Relaxed);
+        if Ejection::unpack(word).is_some_and(|last| last.until() > now) {
             return false;
         }
         let before = self.ejections.load(Relaxed);
-        let next = now + rules.duration(before);
+        let next = Ejection::new(now, rules.duration(before));
         // Of several threads that see the same failure, one ejects.
-        let won = self.ejected_until.compare_exchange(until, next.as_nanos(), Relaxed, Relaxed).is_ok();
+        let won = self.ejection.compare_exchange(word, next.pack(), Relaxed, Relaxed).is_ok();
         if won {
             self.ejections.store(before.saturating_add(1), Relaxed);
             self.ejected_ever.fetch_add(1, Relaxed);
             self.ejected_why.store(why as u8, Relaxed);
-            self.ejected_since.store(now.as_nanos().max(1), Relaxed);
-            self.slow_start.store(SlowStart::pack(SlowStart::from(next, rules.slow_start)), Relaxed);
+            self.begin_slow_start(next.until(), rules.slow_start);
         }
         won
     }
 
     /// Forgets ejections once the endpoint has served for as long as the last one took.
     fn pardon(&self, now: Instant) {
-        let (since, until) = (self.ejected_since.load(Relaxed), self.ejected_until.load(Relaxed));
-        let proven = now.as_nanos().saturating_sub(until) > until.saturating_sub(since);
+        let word = self.ejection.load(Relaxed);
+        let proven = |last: Ejection| now.since(last.until()) > last.lasts();
         // Another worker may have ejected it again meanwhile; that ejection stands.
-        if proven && self.ejected_since.compare_exchange(since, 0, Relaxed, Relaxed).is_ok() {
+        if Ejection::unpack(word).is_some_and(proven)
+            && self.ejection.compare_exchange(word, 0, Relaxed, Relaxed).is_ok()
+        {
             self.ejections.store(0, Relaxed);
         }
     }
@@ -192,12 +191,17 @@ impl EndpointCell {
         if health == Health::Up {
             self.failures_in_a_row.store(0, Relaxed);
             self.ejections.store(0, Relaxed);
-            self.ejected_since.store(0, Relaxed);
-            self.ejected_until.store(0, Relaxed);
+            self.ejection.store(0, Relaxed);
             if before == Health::Down as u8 {
-                self.slow_start.store(SlowStart::pack(SlowStart::from(now, slow_start)), Relaxed);
+                self.begin_slow_start(now, slow_start);
             }
         }
+    }
+
+    fn begin_slow_start(&self, from: Instant, lasts: Duration) {
+        // A swap, so that the end of an earlier one (see `climb`) comes before it or fails. A store does the same on every
+        // machine, but not in the model of loom.
+        self.slow_start.swap(SlowStart::pack(SlowStart::from(from, lasts)), Relaxed);
     }
 
     /// A check had a result, whatever it was.
@@ -221,13 +225,16 @@ impl EndpointCell {
 
     /// Up and not ejected. Whether an ejection is honoured is up to the balancer, which sees all endpoints.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.health.load(Relaxed) == Health::Up as u8 && self.ejected_until.load(Relaxed) <= now.as_nanos()
+        self.health.load(Relaxed) == Health::Up as u8 && self.running_ejection(now).is_none()
+    }
+
+    fn running_ejection(&self, now: Instant) -> Option<Ejection> {
+        Ejection::unpack(self.ejection.load(Relaxed)).filter(|last| last.until() > now)
     }
 
     /// Since when the endpoint is ejected, if it is.
     pub fn ejected_since(&self, now: Instant) -> Option<Instant> {
-        (self.ejected_until.load(Relaxed) > now.as_nanos())
-            .then(|| Instant::from_nanos(self.ejected_since.load(Relaxed)))
+        self.running_ejection(now).map(Ejection::from)
     }
 
     /// Ejections that ever began.
@@ -246,8 +253,7 @@ impl EndpointCell {
 
     /// When the current ejection ends, if there is one.
     pub fn ejected_until(&self, now: Instant) -> Option<Instant> {
-        let until = Instant::from_nanos(self.ejected_until.load(Relaxed));
-        (until > now).then_some(until)
+        self.running_ejection(now).map(Ejection::until)
     }
 
     /// Share of its weight that the endpoint should get now: 1000 is all, less during slow start. A slow start that
@@ -323,8 +329,8 @@ impl EndpointCell {
         match self.health() {
             Health::Checking | Health::Down => changed,
             Health::Up => {
-                let ended = Some(self.ejected_until.load(Relaxed)).filter(|nanos| *nanos != 0);
-                let ended = ended.map(Instant::from_nanos).max(changed);
+                let last = Ejection::unpack(self.ejection.load(Relaxed));
+                let ended = last.map(Ejection::until).max(changed);
                 self.ejected_since(now).or_else(|| self.slow_start_since(now)).or(ended)
             }
         }

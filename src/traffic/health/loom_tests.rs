@@ -65,6 +65,65 @@ fn failures_that_two_workers_see_at_once_eject_exactly_once() {
 }
 
 #[test]
+fn an_ejection_is_seen_whole_or_not_at_all() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::new(Health::Up));
+        let theirs = Arc::clone(&cell);
+        let reader = thread::spawn(move || {
+            if theirs.ejected_since(NOW).is_some() {
+                assert_eq!((theirs.ejected_since(NOW), theirs.is_available(NOW)), (Some(NOW), false));
+                assert_eq!(theirs.ejected_until(NOW), Some(NOW + EJECT.first));
+            }
+        });
+        assert!(cell.eject(NOW, Why::SuccessRate, &EJECT));
+        reader.join().unwrap();
+        assert_eq!(cell.ramp_permille(NOW + EJECT.first), 100);
+    });
+}
+
+#[test]
+fn an_ejection_that_meets_a_recovery_leaves_nothing_half_done() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::new(Health::Down));
+        let theirs = Arc::clone(&cell);
+        let other = thread::spawn(move || theirs.eject(NOW, Why::FailuresInARow, &EJECT));
+        cell.set_health(Health::Up, NOW, EJECT.slow_start);
+        other.join().unwrap();
+        // Either the recovery came first and the ejection stands, or it came last and there is none.
+        let until = cell.ejected_until(NOW);
+        assert!(until.is_none() || until == Some(NOW + EJECT.first));
+        assert_eq!(cell.is_available(NOW), until.is_none());
+        assert!(cell.is_available(NOW + EJECT.first));
+        assert_eq!(cell.health(), Health::Up);
+    });
+}
+
+#[test]
+fn a_slow_start_that_waits_for_its_first_request_begins_once() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::joining(Health::Up, EJECT.slow_start));
+        both(&cell, |cell| assert_eq!(cell.ramp_permille(NOW), 100));
+        assert_eq!(cell.slow_start_since(NOW), Some(NOW));
+        assert_eq!(cell.ramp_permille(NOW + EJECT.slow_start), 1000);
+    });
+}
+
+#[test]
+fn the_end_of_a_slow_start_does_not_end_the_next_one() {
+    loom::model(|| {
+        let cell = Arc::new(EndpointCell::new(Health::Down));
+        let later = NOW + EJECT.slow_start;
+        cell.set_health(Health::Up, NOW, EJECT.slow_start);
+        cell.set_health(Health::Down, NOW, EJECT.slow_start);
+        let theirs = Arc::clone(&cell);
+        let other = thread::spawn(move || theirs.ramp_permille(later));
+        cell.set_health(Health::Up, later, EJECT.slow_start);
+        other.join().unwrap();
+        assert_eq!(cell.slow_start_since(later), Some(later));
+    });
+}
+
+#[test]
 fn one_saved_retry_is_given_out_once() {
     loom::model(|| {
         let budget = Arc::new(RetryBudget::new());
