@@ -2,10 +2,15 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
 
 use crate::chaos::{self, Size};
 use crate::endpoint::process;
 use crate::harness::{Io, ringway};
+use crate::proof;
+use crate::scenario::{idle, kill, overload, storm};
+use crate::stage;
 
 /// A scenario in its short form, as cargo and nextest run it.
 struct Case {
@@ -14,6 +19,16 @@ struct Case {
 }
 
 const CASES: &[Case] = &[
+    Case {
+        name: "proof::the_oracle_notices_every_kind_of_lie",
+        run: proof::the_oracle_notices_every_kind_of_lie,
+    },
+    Case { name: "proof::the_same_seed_is_the_same_run", run: proof::the_same_seed_is_the_same_run },
+    Case { name: "storm::io_uring", run: || storm::run(Io::Uring, 7, 500.0, Duration::from_secs(5)) },
+    Case { name: "kill::io_uring", run: || kill::run(Io::Uring, 7, 400.0, Duration::from_secs(6)) },
+    Case { name: "kill::epoll", run: || kill::run(Io::Epoll, 8, 400.0, Duration::from_secs(6)) },
+    Case { name: "idle::io_uring", run: || idle::run(Io::Uring, 7, idle::SHORT) },
+    Case { name: "idle::epoll", run: || idle::run(Io::Epoll, 8, idle::SHORT) },
     Case { name: "chaos::io_uring", run: || chaos::run(Io::Uring, 7, chaos::FAULTS, short(20_000)) },
     Case { name: "chaos::epoll", run: || chaos::run(Io::Epoll, 8, chaos::FAULTS, short(10_000)) },
     Case { name: "chaos::any_seed", run: any_seed },
@@ -25,15 +40,18 @@ fn short(requests: u32) -> Size {
 
 /// A run that nobody has seen before; the seed is printed and repeats it.
 fn any_seed() -> Result<(), String> {
-    let seed = chaos::any_seed();
+    let seed = stage::any_seed();
     let io = if seed.is_multiple_of(2) { Io::Uring } else { Io::Epoll };
     chaos::run(io, seed, chaos::FAULTS, short(10_000))
 }
 
 const HELP: &str = "\
-ledger run SCENARIO [--seed N] [--requests N] [--connections N] [--faults PERMILLE] [--io io_uring|epoll]
-                    [--ringway PATH]
-    scenarios: chaos
+ledger run SCENARIO [--io io_uring|epoll] [--ringway PATH] [--seed N] ...
+    chaos     [--requests N] [--connections N] [--faults PERMILLE]
+    storm     [--rate PER_SECOND] [--seconds N]
+    kill      [--rate PER_SECOND] [--seconds N]
+    idle      [--age MILLISECONDS] [--bursts N] [--width N] [--learning BURSTS] [--most FAILURES]
+    overload  [--upstream NODES] [--judge true]
 ledger [NAME]    the short forms, all or those whose names contain NAME";
 
 pub(crate) fn main() -> ExitCode {
@@ -59,36 +77,76 @@ fn end(result: Result<(), String>) -> ExitCode {
     }
 }
 
-/// What was asked for by hand.
-struct Asked {
-    seed: u64,
-    size: Size,
-    faults: u32,
-    io: Io,
+/// Options that were given by hand; each scenario takes those that it knows.
+struct Options(Vec<(String, String)>);
+
+impl Options {
+    fn read(words: &[String]) -> Result<Options, String> {
+        let pairs = words.chunks(2).map(|pair| match pair {
+            [name, value] => Ok((name.clone(), value.clone())),
+            _ => Err(HELP.to_string()),
+        });
+        Ok(Options(pairs.collect::<Result<_, _>>()?))
+    }
+
+    /// The value of an option, which is then used up.
+    fn take<T: FromStr>(&mut self, name: &str, default: T) -> Result<T, String> {
+        let Some(at) = self.0.iter().position(|(given, _)| given == name) else { return Ok(default) };
+        let (_, value) = self.0.remove(at);
+        value.parse().map_err(|_| format!("{name} {value}: not understood\n{HELP}"))
+    }
+
+    fn io(&mut self) -> Result<Io, String> {
+        let name = self.take("--io", Io::Uring.name().to_string())?;
+        let found = [Io::Uring, Io::Epoll].into_iter().find(|io| io.name() == name);
+        found.ok_or_else(|| format!("--io {name}: not understood\n{HELP}"))
+    }
+
+    fn end(self) -> Result<(), String> {
+        match self.0.first() {
+            None => Ok(()),
+            Some((name, _)) => Err(format!("{name}: not an option of this scenario\n{HELP}")),
+        }
+    }
 }
 
 fn by_hand(words: &[String]) -> Result<(), String> {
     let (scenario, options) = words.split_first().ok_or(HELP)?;
-    let size = Size { requests: 100_000, connections: 64 };
-    let mut asked = Asked { seed: chaos::any_seed(), size, faults: chaos::FAULTS, io: Io::Uring };
-    for pair in options.chunks(2) {
-        let [name, value] = pair else { return Err(HELP.into()) };
-        let bad = || format!("{name} {value}: not understood\n{HELP}");
-        let number = || value.parse::<u32>().map_err(|_| bad());
-        match name.as_str() {
-            "--seed" => asked.seed = value.parse().map_err(|_| bad())?,
-            "--requests" => asked.size.requests = number()?,
-            "--connections" => asked.size.connections = number()?,
-            "--faults" => asked.faults = number()?,
-            "--io" => {
-                asked.io = [Io::Uring, Io::Epoll].into_iter().find(|io| io.name() == value).ok_or_else(bad)?
-            }
-            "--ringway" => ringway::use_binary(value),
-            _ => return Err(bad()),
-        }
+    let mut options = Options::read(options)?;
+    let io = options.io()?;
+    let seed = options.take("--seed", stage::any_seed())?;
+    let binary = options.take("--ringway", String::new())?;
+    if !binary.is_empty() {
+        ringway::use_binary(&binary);
     }
     match scenario.as_str() {
-        "chaos" => chaos::run(asked.io, asked.seed, asked.faults, asked.size),
+        "chaos" => {
+            let faults = options.take("--faults", chaos::FAULTS)?;
+            let requests = options.take("--requests", 100_000)?;
+            let size = Size { requests, connections: options.take("--connections", 64)? };
+            options.end()?;
+            chaos::run(io, seed, faults, size)
+        }
+        "storm" | "kill" => {
+            let rate = options.take("--rate", 2000.0)?;
+            let time = Duration::from_secs(options.take("--seconds", 20)?);
+            options.end()?;
+            let run = if scenario == "kill" { kill::run } else { storm::run };
+            run(io, seed, rate, time)
+        }
+        "idle" => {
+            let age = Duration::from_millis(options.take("--age", 5000)?);
+            let (bursts, width) = (options.take("--bursts", 20)?, options.take("--width", 64)?);
+            let (learning, most) = (options.take("--learning", 3)?, options.take("--most", 0)?);
+            options.end()?;
+            idle::run(io, seed, idle::Form { age, bursts, width, learning, most })
+        }
+        "overload" => {
+            let upstream = options.take("--upstream", String::new())?;
+            let judge = options.take("--judge", false)?;
+            options.end()?;
+            overload::run(io, seed, &upstream, judge)
+        }
         _ => Err(format!("no scenario {scenario:?}\n{HELP}")),
     }
 }

@@ -20,6 +20,10 @@ pub(crate) struct Client<'a> {
     pub(crate) plan: Plan,
     pub(crate) web: SocketAddr,
     pub(crate) book: &'a Book,
+    /// Longest wait for the next byte of an answer.
+    patience: Duration,
+    /// Whether it goes away when its patience ends; otherwise that is a mistake of Ringway.
+    gives_up: bool,
     /// A connection that can carry another request, and what it has carried last.
     connection: Option<(Talk, u32)>,
 }
@@ -29,7 +33,12 @@ type Ended = (Outcome, Option<Talk>);
 
 impl<'a> Client<'a> {
     pub(crate) fn new(plan: Plan, web: SocketAddr, book: &'a Book) -> Client<'a> {
-        Client { plan, web, book, connection: None }
+        Client { plan, web, book, patience: PATIENCE, gives_up: false, connection: None }
+    }
+
+    /// A client that goes away when nothing comes for so long.
+    pub(crate) fn impatient(self, patience: Duration) -> Client<'a> {
+        Client { patience, gives_up: true, ..self }
     }
 
     /// Makes requests until `next` has reached `total`.
@@ -44,7 +53,7 @@ impl<'a> Client<'a> {
     }
 
     /// Makes one request.
-    pub(crate) fn make(&mut self, id: u32) {
+    pub(crate) fn make(&mut self, id: u32) -> Outcome {
         let request = self.plan.request(id);
         let (talk, last) = match self.connection.take() {
             Some((talk, last)) => (talk, Some(last)),
@@ -54,8 +63,12 @@ impl<'a> Client<'a> {
         if let Outcome::Nothing { after, .. } = &mut outcome {
             *after = last;
         }
-        self.book.settle(id, outcome);
+        if self.gives_up && matches!(outcome, Outcome::Nothing { flaw: Flaw::Silent, .. }) {
+            outcome = Outcome::Left { sent_all: true };
+        }
+        self.book.settle(id, outcome.clone());
         self.connection = talk.map(|talk| (talk, id));
+        outcome
     }
 
     fn connect(&self) -> Talk {
@@ -65,7 +78,7 @@ impl<'a> Client<'a> {
     }
 
     fn exchange(&self, request: &Request, mut talk: Talk) -> Ended {
-        talk.patience = PATIENCE;
+        talk.patience = self.patience;
         if let Manner::LeavesReading { bytes, .. } = request.manner {
             talk.enough = talk.received() + bytes;
         }

@@ -4,9 +4,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::endpoint::Endpoint;
-use crate::endpoint::process::EndpointProcess;
 use crate::plan::{Plan, Purpose, number};
+use crate::stage::Endpoints;
 use crate::talk::linger;
 
 /// A fault that begins when so many requests have been begun.
@@ -14,7 +13,7 @@ use crate::talk::linger;
 pub(crate) struct Window {
     pub(crate) at: u32,
     pub(crate) ms: u64,
-    /// One of the endpoints of this process refuses; None stops the endpoint process.
+    /// One of the endpoints of this process refuses; None stops those that are processes.
     pub(crate) refuses: Option<usize>,
 }
 
@@ -37,27 +36,22 @@ pub(crate) fn windows(plan: Plan, requests: u32, endpoints: usize) -> Vec<Window
 }
 
 /// Carries the windows out until `begun` has reached `total`.
-pub(crate) fn direct(
-    windows: &[Window],
-    begun: &AtomicU32,
-    total: u32,
-    endpoints: &[Endpoint],
-    process: &EndpointProcess,
-) {
+pub(crate) fn direct(windows: &[Window], begun: &AtomicU32, total: u32, endpoints: &Endpoints) {
+    let Endpoints { here, processes } = endpoints;
     for window in windows {
         while begun.load(Ordering::Relaxed) < window.at.min(total) {
             linger(Duration::from_millis(2));
         }
         match window.refuses {
             Some(index) => {
-                endpoints[index].refuse(true);
+                here[index].refuse(true);
                 linger(Duration::from_millis(window.ms));
-                endpoints[index].refuse(false);
+                here[index].refuse(false);
             }
             None => {
-                process.signal("STOP");
+                processes.iter().for_each(|process| process.signal("STOP"));
                 linger(Duration::from_millis(window.ms));
-                process.signal("CONT");
+                processes.iter().for_each(|process| process.signal("CONT"));
             }
         }
     }

@@ -23,8 +23,13 @@ mod endpoint;
     reason = "the suite's toolbox, of which a part is used here"
 )]
 mod harness;
+mod load;
 mod oracle;
 mod plan;
+mod proof;
+mod report;
+mod scenario;
+mod stage;
 mod talk;
 
 fn main() -> std::process::ExitCode {

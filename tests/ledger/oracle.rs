@@ -56,7 +56,9 @@ pub(crate) struct Verdict {
     pub(crate) wrong: Vec<String>,
     /// Outcomes by their kind.
     pub(crate) outcomes: BTreeMap<String, u64>,
-    /// Attempts that Ringway counted and no endpoint saw.
+    /// Attempts that Ringway counted.
+    pub(crate) attempts: u64,
+    /// Those of them that no endpoint saw.
     pub(crate) unseen: u64,
     /// Requests that took more than one attempt.
     pub(crate) repeated: u64,
@@ -150,6 +152,7 @@ impl Case<'_> {
             verdict.wrong.push(format!("{} was seen {seen} times", self.request.method));
         }
         let Some(record) = self.records.first() else { return };
+        verdict.attempts += record.attempts as u64;
         verdict.repeated += u64::from(record.attempts > 1);
         if seen > record.attempts {
             verdict.wrong.push(format!("seen {seen} times in {} attempts", record.attempts));

@@ -49,7 +49,7 @@ impl EndpointProcess {
         self.process.signal(name);
     }
 
-    /// Ends it and copies what it wrote down.
+    /// Kills it, stopped or not, and copies what it wrote down until then.
     pub(crate) fn end(mut self, book: &Book) {
         self.process.signal("CONT");
         self.process.signal("KILL");

@@ -93,6 +93,10 @@ fn exchange(shared: &Shared, talk: &mut Talk, place: Place) -> After {
             return After::Close;
         }
     };
+    if head.start == "GET /healthz HTTP/1.1" {
+        let _ = talk.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        return After::Keep;
+    }
     let Some(request) = asked(shared, &head) else {
         witness.wrong(format!("{place:?} got what nobody has asked: {head:?}"));
         return After::Close;
