@@ -1,4 +1,6 @@
 //! The chaos mix: everything that can go wrong goes wrong, and the books must balance.
+//!
+//! Proves R103, R104, R105, R112, R117 and R162 together.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;

@@ -368,9 +368,10 @@ fn draw_fault(dice: &mut Rng) -> Fault {
     pick(dice, &choices)
 }
 
-/// Body sizes: mostly small, some that need several buffers, up to 256 KiB.
+/// Body sizes: mostly small, some that need several buffers, some that are worth a pipe, up to 1 MiB.
 fn size(dice: &mut Rng) -> usize {
-    let below = pick(dice, &[(1, 15), (256, 45), (8 << 10, 22), (64 << 10, 14), ((256 << 10) + 1, 4)]);
+    let below =
+        pick(dice, &[(1, 15), (256, 45), (8 << 10, 21), (64 << 10, 13), (256 << 10, 5), (BODY_MAX + 1, 1)]);
     dice.index(below)
 }
 
@@ -440,7 +441,8 @@ pub(crate) fn body(id: u32, side: Side, bytes: usize) -> Vec<u8> {
     body
 }
 
-const POOL_BYTES: usize = 1 << 20;
+const BODY_MAX: usize = 1 << 20;
+const POOL_BYTES: usize = 2 * BODY_MAX;
 static POOL: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let mut dice = Rng::new(1);
     (0..POOL_BYTES / 8).flat_map(|_| dice.next_u64().to_le_bytes()).collect()
