@@ -30,12 +30,12 @@ pub(crate) const USAGE: &str = "compares Ringway with nginx and HAProxy on this 
 
   perf/run [--quick] [--rounds N] [--seconds N] [--workloads a,b] [--only x,y] [--name NAME] [--no-save]
 
-  --quick          two rounds of two seconds, without 16k (about two minutes)
+  --quick          two rounds of two seconds, without 16k and 128k (about two minutes)
   --rounds N       measured runs per contender and workload (default 7)
   --seconds N      length of a run (default 3)
-  --workloads LIST of small64 small512 16k 1m close logon idle (default: all)
+  --workloads LIST of small64 small512 16k 128k 1m close logon idle (default: all)
   --only LIST      of ringway-io_uring ringway-epoll ringway-io_uring-log ringway-epoll-log
-                   nginx nginx-log haproxy; `ringway` stands for all of ours (default: all)
+                   nginx nginx-log haproxy haproxy-splice; `ringway` stands for all of ours (default: all)
   --idle N         connections of the idle workload (default 2000)
   --name NAME      results go to perf/results/DATE-NAME.md and .json (default: full or quick)
   --no-save        print the table only
@@ -84,7 +84,7 @@ impl Args {
         self.rounds = 2;
         self.seconds = 2;
         self.name = "quick".into();
-        self.workloads.retain(|workload| *workload != Workload::Body16k);
+        self.workloads.retain(|workload| !matches!(workload, Workload::Body16k | Workload::Body128k));
     }
 }
 

@@ -93,8 +93,9 @@ struct Stage<'a> {
 impl Stage<'_> {
     fn start_contenders(&self, workload: Workload) -> Result<Vec<Running>, Failure> {
         let takes_part = |contender: &Contender| match workload {
-            Workload::LogOn => *contender != Contender::Haproxy,
-            _ => !contender.logs(),
+            Workload::LogOn => !matches!(contender, Contender::Haproxy | Contender::HaproxySplice),
+            Workload::Body1m | Workload::Body128k => !contender.logs(),
+            _ => !contender.logs() && *contender != Contender::HaproxySplice,
         };
         let chosen = self.args.contenders.iter().copied().filter(takes_part);
         chosen

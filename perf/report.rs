@@ -54,7 +54,11 @@ impl Table {
 
     /// The lesser CPU time of nginx and HAProxy by the given measure.
     fn better_peer(&self, measure: impl Fn(&Row) -> f64) -> Option<f64> {
-        ["nginx", "haproxy"].iter().filter_map(|name| self.row(name)).map(measure).reduce(f64::min)
+        ["nginx", "haproxy", "haproxy-splice"]
+            .iter()
+            .filter_map(|name| self.row(name))
+            .map(measure)
+            .reduce(f64::min)
     }
 
     /// The table as Markdown.

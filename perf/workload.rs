@@ -16,6 +16,8 @@ pub(crate) enum Workload {
     Small512,
     /// 16 KiB files over 64 keep-alive connections.
     Body16k,
+    /// 128 KiB files over 64 keep-alive connections.
+    Body128k,
     /// 1 MiB files over 32 keep-alive connections.
     Body1m,
     /// 128 B answers, a new client connection for each; the upstream side stays pooled.
@@ -28,10 +30,11 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// Every workload, in the order in which they are run.
-    pub(crate) const ALL: [Workload; 7] = [
+    pub(crate) const ALL: [Workload; 8] = [
         Workload::Small64,
         Workload::Small512,
         Workload::Body16k,
+        Workload::Body128k,
         Workload::Body1m,
         Workload::Close,
         Workload::LogOn,
@@ -44,6 +47,7 @@ impl Workload {
             Workload::Small64 => "small64",
             Workload::Small512 => "small512",
             Workload::Body16k => "16k",
+            Workload::Body128k => "128k",
             Workload::Body1m => "1m",
             Workload::Close => "close",
             Workload::LogOn => "logon",
@@ -57,6 +61,7 @@ impl Workload {
             Workload::Small64 => "128 B answers, 64 keep-alive connections",
             Workload::Small512 => "128 B answers, 512 keep-alive connections",
             Workload::Body16k => "16 KiB files, 64 keep-alive connections",
+            Workload::Body128k => "128 KiB files, 64 keep-alive connections",
             Workload::Body1m => "1 MiB files, 32 keep-alive connections",
             Workload::Close => "128 B answers, a new client connection per request, 64 at a time",
             Workload::LogOn => "as small64, with (-log) and without an access log",
@@ -69,7 +74,7 @@ impl Workload {
         match self {
             Workload::Small64 | Workload::Close => Some(0.90),
             Workload::Small512 | Workload::Body1m => Some(0.80),
-            Workload::Body16k | Workload::LogOn | Workload::Idle => None,
+            Workload::Body16k | Workload::Body128k | Workload::LogOn | Workload::Idle => None,
         }
     }
 
@@ -84,6 +89,7 @@ impl Workload {
     fn path(self) -> &'static str {
         match self {
             Workload::Body16k => "/16k",
+            Workload::Body128k => "/128k",
             Workload::Body1m => "/1m",
             _ => "/s",
         }
