@@ -108,8 +108,8 @@ impl Stream {
                     let empty = piped.pipe.take().expect("just looked at");
                     self.core.pipes.borrow_mut().give_back(empty);
                 }
-                Ok(()) => {}
-                Err(libc::EAGAIN) => ready!(self.core.poll_ready(self.token, Op::Writable, cx)),
+                // The socket took a part and then had no room.
+                Ok(()) | Err(libc::EAGAIN) => ready!(self.core.poll_ready(self.token, Op::Writable, cx)),
                 Err(errno) => return Poll::Ready(Err(io::Error::from_raw_os_error(errno))),
             }
         }

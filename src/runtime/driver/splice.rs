@@ -61,7 +61,7 @@ impl Driver {
         moved
     }
 
-    /// Moves bytes of a pipe to a socket; how many.
+    /// Moves bytes of a pipe to a socket; how many. Fewer than there are: the socket has no more room.
     pub(crate) fn splice_out(&mut self, token: Token, fd: RawFd, pipe: &mut Pipe) -> Result<usize, Errno> {
         let moved = match (self, &pipe.ends) {
             (Driver::Ring(_), Ends::Kernel { read, .. }) => {
@@ -69,7 +69,7 @@ impl Driver {
             }
             (Driver::Epoll(epoll), Ends::Kernel { read, .. }) => {
                 let moved = splice(read.as_raw_fd(), fd, pipe.held);
-                if moved == Err(libc::EAGAIN) {
+                if moved.is_ok_and(|n| n < pipe.held) || moved == Err(libc::EAGAIN) {
                     epoll.unready(token, Op::Writable);
                 }
                 moved
