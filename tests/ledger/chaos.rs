@@ -30,6 +30,8 @@ const ENDPOINTS: usize = 3;
 
 /// Runs the mix and says what was wrong.
 pub(crate) fn run(io: Io, seed: u64, faults: u32, size: Size) -> Result<(), String> {
+    // First, so that whatever happens can be repeated.
+    println!("seed {seed}, chaos on {}: {} requests", io.name(), size.requests);
     let plan = Plan { seed, faults, mix: Mix::All, status: None };
     let book = Arc::new(Book::new(size.requests));
     let start = |index| Endpoint::start(Ways::of(plan, index), own_address(index), Arc::clone(&book) as _);
@@ -50,13 +52,7 @@ pub(crate) fn run(io: Io, seed: u64, faults: u32, size: Size) -> Result<(), Stri
         }
         director::direct(&windows, &next, size.requests, &endpoints);
     });
-    println!(
-        "seed {seed}, chaos on {}: {} requests in {:.1?}, {} windows of refusal or standstill",
-        io.name(),
-        size.requests,
-        began.elapsed(),
-        windows.len()
-    );
+    println!("  {} windows of refusal or standstill, took {:.1?}", windows.len(), began.elapsed());
     let report = stage.close(endpoints, faults > 0);
     println!("{report}");
     report.result(seed)

@@ -24,6 +24,7 @@ mod endpoint;
 )]
 mod harness;
 mod load;
+mod metrics;
 mod oracle;
 mod plan;
 mod proof;

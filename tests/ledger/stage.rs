@@ -11,6 +11,7 @@ use crate::book::Book;
 use crate::endpoint::Endpoint;
 use crate::endpoint::process::EndpointProcess;
 use crate::harness::{Io, Ringway, wait_until};
+use crate::metrics;
 use crate::oracle::{self, Books, Record, Verdict};
 use crate::plan::Plan;
 use crate::report::Report;
@@ -68,7 +69,7 @@ impl Stage {
         let Stage { plan, book, ringway, addresses, .. } = self;
         wait_for_quiet(&ringway);
         let log = read_log(&ringway, &book);
-        let dropped = counter(&ringway.admin("/metrics").text(), "ringway_log_dropped_total");
+        let metrics = ringway.admin("/metrics").text();
         for process in endpoints.processes {
             process.end(&book);
         }
@@ -77,9 +78,7 @@ impl Stage {
         let pages = book.pages();
         let books = Books { plan, pages: &pages, log: &log, endpoints: &addresses, losses };
         let mut verdict: Verdict = oracle::judge(&books);
-        if dropped > 0 {
-            verdict.wrong.push(format!("{dropped} records of the access log were dropped"));
-        }
+        verdict.wrong.extend(metrics::compare(&metrics, &log));
         Report { verdict, counts: pages.counts.clone() }
     }
 }
@@ -126,7 +125,7 @@ fn wait_for_quiet(ringway: &Ringway) {
 
 /// The access log by id, once every exchange that Ringway counted is in it.
 fn read_log(ringway: &Ringway, book: &Book) -> HashMap<u32, Vec<Record>> {
-    let exchanges = counter(&ringway.admin("/metrics").text(), "ringway_worker_requests_total");
+    let exchanges = metrics::sum(&ringway.admin("/metrics").text(), "ringway_worker_requests_total");
     let mut lines = Vec::new();
     wait_until(&format!("{exchanges} records in the access log"), || {
         lines = whole_lines(&ringway.access_log());
@@ -145,16 +144,6 @@ fn read_log(ringway: &Ringway, book: &Book) -> HashMap<u32, Vec<Record>> {
 fn whole_lines(path: &Path) -> Vec<String> {
     let Ok(file) = std::fs::File::open(path) else { return Vec::new() };
     BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.ends_with('}')).collect()
-}
-
-/// Sum of a metric over all its labels.
-pub(crate) fn counter(metrics: &str, name: &str) -> u64 {
-    let values = metrics.lines().filter_map(|line| {
-        let (series, value) = line.rsplit_once(' ')?;
-        let same = series == name || series.strip_prefix(name).is_some_and(|rest| rest.starts_with('{'));
-        same.then(|| value.parse::<u64>().ok())?
-    });
-    values.sum()
 }
 
 /// A seed that nobody has chosen.
