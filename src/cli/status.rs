@@ -111,6 +111,7 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
             number(&log["dropped"])
         );
     }
+    text.push_str(&alarms(upstreams));
     let rows: Vec<Vec<String>> =
         items(&status["listeners"]).map(|one| vec![word(&one["name"]), word(&one["address"])]).collect();
     let _ = write!(text, "\n{}", table(&["listener", "address"], &rows));
@@ -137,7 +138,7 @@ fn endpoints(
             rows.push(vec![
                 word(&upstream["name"]),
                 word(&one["address"]),
-                word(&one["state"]),
+                state(one),
                 number(&one["weight"]),
                 number(&one["tier"]),
                 number(&one["in_flight"]),
@@ -163,6 +164,24 @@ fn endpoints(
     table(&heading, &rows)
 }
 
+/// The state, and for how long unless that is as long as the endpoint exists.
+fn state(endpoint: &Value) -> String {
+    let name = endpoint["state"].as_str().unwrap_or("-");
+    endpoint["state_seconds"]
+        .as_u64()
+        .map_or_else(|| name.to_owned(), |since| format!("{name} {}", ago(since)))
+}
+
+/// Lines that nobody should have to look for in a table.
+fn alarms(upstreams: &Value) -> String {
+    let panics = items(&upstreams["upstreams"]).filter(|upstream| upstream["panic"] == json!(true));
+    let line = |upstream: &Value| {
+        let name = upstream["name"].as_str().unwrap_or("-");
+        format!("panic: too few endpoints of \"{name}\" are healthy to be believed; all are used\n")
+    };
+    panics.map(line).collect()
+}
+
 fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
@@ -181,8 +200,8 @@ mod tests {
             "listeners": [{ "name": "web", "address": "127.0.0.1:8080" }],
             "workers": [{ "id": 0, "connections": 3, "requests": 12 }],
         });
-        let upstreams = json!({ "upstreams": [{ "name": "api", "endpoints": [
-            { "address": "127.0.0.1:9001", "state": "down", "reason": "connection refused", "latency_us": 1290 },
+        let upstreams = json!({ "upstreams": [{ "name": "api", "panic": true, "endpoints": [
+            { "address": "127.0.0.1:9001", "state": "down", "state_seconds": 75, "reason": "connection refused", "latency_us": 1290 },
         ]}]});
         let text = for_people(&status, &upstreams);
         for part in [
@@ -190,6 +209,8 @@ mod tests {
             "driver epoll: io_uring is disabled",
             "connections 3 of at most 450, 9 accepted, 0 refused; requests 12",
             "web       127.0.0.1:8080",
+            "panic: too few endpoints of \"api\" are healthy",
+            "down 1m 15s",
             "connection refused",
             "1.2ms",
         ] {

@@ -4,7 +4,8 @@ use base::ids::{RouteId, UpstreamId};
 use config::{Format, Sealed};
 use std::net::IpAddr;
 use std::time::Duration;
-use traffic::health::Health;
+use traffic::balance::Thresholds;
+use traffic::health::{EjectionRules, Health, SuccessRateRules};
 use traffic::snapshot::Action;
 use wire::h1::{Progress, RequestReader};
 use wire::http::{Request, RequestHead};
@@ -121,6 +122,64 @@ fn run_time_state_carries_over_by_identity_not_by_place() {
     assert_eq!(cells, [1, 0]);
     assert!(Arc::ptr_eq(&before.upstreams[1].budget, &after.upstreams[1].budget));
     assert!(before.routes.iter().zip(&after.routes).all(|(old, new)| Arc::ptr_eq(&old.stats, &new.stats)));
+}
+
+#[test]
+fn an_endpoint_that_is_new_beside_others_begins_slowly_and_a_new_upstream_does_not() {
+    let now = base::Instant::from_nanos(5_000_000_000);
+    let first = compiled(TWO_SITES).snapshot;
+    assert!(
+        first
+            .upstreams
+            .iter()
+            .flat_map(|upstream| &upstream.endpoints)
+            .all(|e| e.cell.ramp_permille(now) == 1000)
+    );
+    let more = TWO_SITES
+        .replace("endpoint \"10.0.1.1:80\"", "endpoint \"10.0.1.1:80\"; endpoint \"10.0.1.2:80\"")
+        .replace("listener \"public\"", "upstream \"new\" { endpoint \"10.0.2.1:80\" }\nlistener \"public\"");
+    let loaded = config::parse(&more, "test.kdl", Format::Kdl, &Sealed).unwrap();
+    let second = compile(&loaded.config, 2, Some(&first)).unwrap().snapshot;
+    let ramps = |name: &str| -> Vec<u32> {
+        let upstream = second.upstreams.iter().find(|upstream| &*upstream.name == name).unwrap();
+        upstream.endpoints.iter().map(|endpoint| endpoint.cell.ramp_permille(now)).collect()
+    };
+    assert_eq!(ramps("web"), [1000, 100]);
+    assert_eq!(ramps("new"), [1000]);
+}
+
+#[test]
+fn what_an_upstream_says_about_health_reaches_balancer_and_workers() {
+    let text = |more: &str| {
+        format!(
+            "listener \"web\" {{ bind \"127.0.0.1:8080\" }}\nsite \"*\" {{ route \"/\" upstream=\"api\" }}\n\
+             upstream \"api\" {{ endpoint \"10.0.0.1:80\"; {more} }}"
+        )
+    };
+    let upstream = |more: &str| compiled(&text(more)).snapshot.upstreams.remove(0);
+    let usual = upstream("");
+    assert_eq!(usual.ejection, EjectionRules::default());
+    assert_eq!(usual.success_rate, Some(SuccessRateRules::default()));
+    assert_eq!(*usual.balancer.thresholds(), Thresholds::default());
+
+    let own = upstream(
+        "panic \"50%\"; slow-start \"1m\"
+         outlier { consecutive-errors 7; eject-for \"2s\"; eject-longest \"8s\"; max-ejected \"12.5%\"
+                   success-rate deviation=\"2.5\" every=\"5s\" requests=10 endpoints=3 }",
+    );
+    let seconds = Duration::from_secs;
+    let (first, longest, slow_start) = (seconds(2), seconds(8), seconds(60));
+    assert_eq!(own.ejection, EjectionRules { failures_in_a_row: 7, first, longest, slow_start });
+    let rate = SuccessRateRules { every: seconds(5), requests_min: 10, endpoints_min: 3, deviation: 2.5 };
+    assert_eq!(own.success_rate, Some(rate));
+    let thresholds = Thresholds { healthy_permille_min: 500, fail_open: true, ejected_permille_max: 125 };
+    assert_eq!(*own.balancer.thresholds(), thresholds);
+
+    let off = upstream("panic \"off\"; slow-start \"off\"; outlier \"off\"");
+    assert_eq!((off.ejection.failures_in_a_row, off.ejection.slow_start), (0, Duration::ZERO));
+    assert_eq!(off.success_rate, None);
+    let thresholds = Thresholds { healthy_permille_min: 0, fail_open: false, ejected_permille_max: 0 };
+    assert_eq!(*off.balancer.thresholds(), thresholds);
 }
 
 #[test]
