@@ -89,6 +89,8 @@ pub(crate) static ROOT: Node = Node {
     children: &[
         value("workers"),
         value("io"),
+        value("memory"),
+        value("overload"),
         one("admin", &ADMIN),
         one("access-log", &ACCESS_LOG),
         many("listener", "listeners", &LISTENER),
@@ -151,6 +153,7 @@ static LISTENER_TIMEOUTS: Node = Node {
 static LISTENER_LIMITS: Node = Node {
     children: &[
         value("connections"),
+        value("connections-per-client"),
         value("requests-per-connection"),
         value("header"),
         value("header-line"),
@@ -158,7 +161,7 @@ static LISTENER_LIMITS: Node = Node {
         value("uri"),
         value("body"),
     ],
-    later: &["connections-per-client", "streams"],
+    later: &["streams"],
     ..EMPTY
 };
 

@@ -6,8 +6,9 @@ use crate::environment::{Environment, System};
 use crate::literal::Address;
 use crate::model::{
     AccessLog, Action, Admin, Balance, Config, Endpoint, HashKey, Headers, Io, Listener, ListenerLimits,
-    ListenerTimeouts, Matcher, Origin, Outlier, Predicates, Protocol, Route, RouteLimits, RouteTimeouts,
-    Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
+    ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, Route, RouteLimits,
+    RouteTimeouts, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits,
+    UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
 use crate::provenance::Provenance;
@@ -98,6 +99,8 @@ pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
     Config {
         workers: Workers::Auto,
         io: Io::Auto,
+        memory: None,
+        overload: Overload::default(),
         admin: Admin::default(),
         access_log: AccessLog::default(),
         listeners: vec![Listener {

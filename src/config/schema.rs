@@ -3,7 +3,10 @@
 //! Derived from the model, so that it cannot fall behind. The model is what a configuration is after its defaults are
 //! filled in; here we say which members may be left out and where a reference may stand for a string.
 
-use crate::model::{AccessLog, Admin, HashKey, Io, Listener, Site, SiteName, StatusSet, Upstream, Workers};
+use crate::literal::Bytes;
+use crate::model::{
+    AccessLog, Admin, HashKey, Io, Listener, Overload, Site, SiteName, StatusSet, Upstream, Workers,
+};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -31,6 +34,8 @@ pub fn schema() -> Value {
     property("$schema", json_schema!({ "type": "string" }));
     property("workers", generator.subschema_for::<Workers>());
     property("io", generator.subschema_for::<Io>());
+    property("memory", generator.subschema_for::<Bytes>());
+    property("overload", generator.subschema_for::<Overload>());
     property("admin", generator.subschema_for::<Admin>());
     property("access-log", generator.subschema_for::<AccessLog>());
     property("listeners", generator.subschema_for::<Vec<Listener>>());

@@ -24,6 +24,10 @@ impl Config {
         };
         put("workers", serde_json::to_value(self.workers));
         put("io", serde_json::to_value(self.io));
+        if let Some(memory) = self.memory {
+            put("memory", serde_json::to_value(memory));
+        }
+        put("overload", serde_json::to_value(self.overload));
         if !self.admin.binds.is_empty() {
             put("admin", serde_json::to_value(&self.admin));
         }

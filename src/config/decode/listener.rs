@@ -68,6 +68,7 @@ impl Decoder<'_> {
         let default = ListenerLimits::default();
         ListenerLimits {
             connections: self.number(scope, "connections", 1..=10_000_000, default.connections),
+            connections_per_client: self.per_client(scope),
             requests_per_connection: self.number(
                 scope,
                 "requests-per-connection",

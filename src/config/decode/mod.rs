@@ -7,6 +7,7 @@ mod action;
 mod fields;
 mod health;
 mod listener;
+mod overload;
 mod route;
 mod site;
 mod top;

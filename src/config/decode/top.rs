@@ -2,7 +2,7 @@
 
 use super::{Decoder, Scope};
 use crate::document::Literal as Raw;
-use crate::model::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Config, Io, Workers};
+use crate::model::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Config, Io, Overload, Workers};
 use crate::problem::Code;
 use std::num::NonZeroU16;
 
@@ -11,6 +11,8 @@ impl Decoder<'_> {
         Config {
             workers: self.workers(scope),
             io: self.literal_or(scope, "io", Io::Auto),
+            memory: self.memory(scope),
+            overload: self.literal_or(scope, "overload", Overload::On),
             admin: scope.member("admin").map(|admin| self.admin(&admin)).unwrap_or_default(),
             access_log: scope.member("access-log").map(|log| self.access_log(&log)).unwrap_or_default(),
             listeners: scope.members("listeners").iter().map(|listener| self.listener(listener)).collect(),

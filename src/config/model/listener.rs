@@ -1,6 +1,6 @@
 //! Entry points: where we listen and what a client may cost there.
 
-use super::Origin;
+use super::{Origin, PerClient};
 use crate::literal::{Address, Bound, ByteRate, Bytes, Cidr, DurationText, duration};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -76,6 +76,8 @@ impl Default for ListenerTimeouts {
 pub struct ListenerLimits {
     /// Open connections over all workers; accepting pauses there. Default 65,536.
     pub connections: u32,
+    /// Open connections of one client address over all workers; more are closed at once. Default 256.
+    pub connections_per_client: PerClient,
     /// Requests on one connection before it is closed. Default 10,000.
     pub requests_per_connection: u32,
     /// Request line and all fields together. Default 32 KiB.
@@ -94,6 +96,7 @@ impl Default for ListenerLimits {
     fn default() -> Self {
         ListenerLimits {
             connections: 65_536,
+            connections_per_client: PerClient::default(),
             requests_per_connection: 10_000,
             header: Bytes(32 << 10),
             header_line: Bytes(16 << 10),

@@ -9,6 +9,7 @@ mod health;
 mod listener;
 mod origin;
 mod outlier;
+mod overload;
 mod route;
 mod site;
 mod upstream;
@@ -18,6 +19,7 @@ pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusS
 pub use listener::{Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
 pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};
+pub use overload::{Overload, PerClient};
 pub use route::{
     Action, HeaderEdits, HeaderPair, Headers, Matcher, NameMatch, Predicates, Redirect, Respond, Retry,
     RetryOn, Rewrite, Route, RouteLimits, RouteTimeouts, Share, Split,
@@ -25,6 +27,7 @@ pub use route::{
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
 
+use crate::literal::Bytes;
 use crate::provenance::Provenance;
 
 /// One complete configuration. Two are equal when they say the same at the same places.
@@ -37,6 +40,10 @@ pub struct Config {
     pub workers: Workers,
     /// Which driver the workers use. Default: io_uring where the kernel allows it, else epoll.
     pub io: Io,
+    /// Memory that the node may use. Default: what the control group or the machine has.
+    pub memory: Option<Bytes>,
+    /// Whether work is shed under pressure. Default: on.
+    pub overload: Overload,
     /// Where the admin API listens. Default: nowhere.
     pub admin: Admin,
     /// Where finished exchanges are written. Default: off.
