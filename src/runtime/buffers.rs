@@ -77,6 +77,11 @@ impl Buf {
         self.start == self.end
     }
 
+    /// Memory behind it, used or not.
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity as usize
+    }
+
     /// Drops the first `n` bytes; `n` must not exceed the length. Their room becomes headroom.
     pub fn consume(&mut self, n: usize) {
         assert!(n <= self.len(), "consumed {n} of {} bytes", self.len());
@@ -290,6 +295,18 @@ impl Buffers {
         Buf::copied(&buf)
     }
 
+    /// Frees everything that waits to be reused; returns how many bytes.
+    pub(crate) fn trim(&self) -> u64 {
+        let pooled = std::mem::take(&mut *self.pooled.borrow_mut());
+        let mut freed = (pooled.len() * self.lease_bytes) as u64;
+        for (size, bytes) in RELAY_SIZES.into_iter().enumerate() {
+            let unused = std::mem::take(&mut self.relay.borrow_mut()[size]);
+            unused.iter().for_each(|_| self.count_large(size, false));
+            freed += (unused.len() * bytes) as u64;
+        }
+        freed
+    }
+
     fn lease_back(&self, index: u16) {
         self.out.set(self.out.get() - 1);
         if let Some(leases) = self.leases.borrow_mut().as_mut() {
@@ -387,6 +404,18 @@ mod tests {
         drop(large);
         let medium = buffers.relay(64 << 10);
         assert!(medium.spare() >= 64 << 10, "the unused large buffer was freed for it");
+    }
+
+    #[test]
+    fn trimming_frees_what_waits_for_reuse_and_nothing_else() {
+        let buffers = Buffers::new(4, 1024, 1 << 20);
+        let used = buffers.relay(256 << 10);
+        drop((buffers.relay(256 << 10), buffers.relay(1), buffers.pooled()));
+        assert_eq!(buffers.relay_large_bytes.get(), 512 << 10);
+        assert_eq!(buffers.trim(), (256 << 10) + (16 << 10) + 1024);
+        assert_eq!((buffers.relay_large_bytes.get(), buffers.trim()), (256 << 10, 0));
+        drop(used);
+        assert_eq!(buffers.trim(), 256 << 10);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use base::time::Instant;
 
 use crate::buffers::{Buf, Buffers};
 use crate::driver::{Cancelled, Completion, Driver, Errno, Event, Op, Received, Token};
+use crate::gap::Gaps;
 use crate::options::{Gauges, Options};
 use crate::output::Output;
 use crate::pipe::Pipes;
@@ -40,6 +41,7 @@ pub(crate) struct Core {
     now: Cell<Instant>,
     late_accepts: Cell<u64>,
     stale: Cell<u64>,
+    pub(crate) gaps: Cell<Gaps>,
     pub(crate) local: Rc<Local>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: Options,
@@ -72,6 +74,7 @@ impl Core {
             now: Cell::new(now),
             late_accepts: Cell::new(0),
             stale: Cell::new(0),
+            gaps: Cell::default(),
             local,
             shared,
             options,
@@ -183,6 +186,12 @@ impl Core {
         if list.is_empty() {
             *list = dirty;
         }
+    }
+
+    /// Frees what is kept for reuse: buffers and output queues.
+    pub(crate) fn trim(&self) -> u64 {
+        self.outputs.borrow_mut().clear();
+        self.buffers.trim()
     }
 
     fn recycle(&self, output: Option<Box<Output>>) {

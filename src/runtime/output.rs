@@ -82,6 +82,11 @@ impl Output {
         self.parts.push_back(Part::Owned(buf));
     }
 
+    /// Memory of all parts, sent or not.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.parts.iter().map(Part::capacity).sum()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
@@ -156,6 +161,13 @@ impl Part {
         match self {
             Part::Bytes { bytes, sent } => &bytes[*sent..],
             Part::Owned(buf) => buf,
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Part::Bytes { bytes, .. } => bytes.capacity(),
+            Part::Owned(buf) => buf.capacity(),
         }
     }
 

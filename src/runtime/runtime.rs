@@ -105,13 +105,18 @@ impl Runtime {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let timeout = if core.local.waiting() > 0 || core.shared.is_notified() {
+        let is_ready = core.local.waiting() > 0 || core.shared.is_notified();
+        let timeout = if is_ready {
             Some(std::time::Duration::ZERO)
         } else {
             until.map(|until| until.since(core.driver.borrow().now()))
         };
+        // Without a timeout nothing can come too late.
+        let expected =
+            if is_ready { core.now() } else { until.map_or(Instant::NEVER, |at| at.max(core.now())) };
         core.driver.borrow_mut().wait(timeout)?;
         core.read_clock();
+        core.notice_gap(expected);
         Ok(())
     }
 

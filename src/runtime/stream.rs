@@ -46,6 +46,10 @@ impl Stream {
         Ok(stream)
     }
 
+    pub(crate) fn token(&self) -> Token {
+        self.token
+    }
+
     /// Takes over a connected socket of the table.
     pub(crate) fn connected(core: Rc<Core>, token: Token) -> Stream {
         Stream { core, token }

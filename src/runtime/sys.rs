@@ -46,6 +46,13 @@ pub(crate) fn accept_now(listener: RawFd, nonblocking: bool) -> Option<RawFd> {
     (fd >= 0).then_some(fd)
 }
 
+/// Size of a page of memory.
+pub(crate) fn page_bytes() -> u64 {
+    // SAFETY: no memory is passed.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
 /// The wall clock in nanoseconds since 1970.
 pub(crate) fn wall_clock() -> u64 {
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -6,6 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use base::time::Instant;
 use base::{Key, Slab, Wheel, wheel};
@@ -113,6 +114,14 @@ impl Timers {
             None => {}
         }
         slot.armed = Some((self.wheel.insert(at, key), at));
+    }
+
+    /// Moves every deadline by `gap`, during which nobody could act. Those that lie in the wheel already are put back
+    /// when their old time comes up.
+    pub(crate) fn shift(&mut self, gap: Duration) {
+        for slot in self.slots.values_mut() {
+            slot.deadline = slot.deadline.map(|at| at + gap);
+        }
     }
 
     fn remove(&mut self, key: Key<Slot>) {

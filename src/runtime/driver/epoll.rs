@@ -35,6 +35,7 @@ pub(crate) struct Epoll {
     attempts: VecDeque<Token>,
     live: u64,
     stale: u64,
+    wakes: u64,
 }
 
 struct State {
@@ -79,6 +80,7 @@ impl Epoll {
             attempts: VecDeque::new(),
             live: 0,
             stale: 0,
+            wakes: 0,
         };
         driver.control(libc::EPOLL_CTL_ADD, wake, libc::EPOLLIN, WAKE)?;
         Ok(driver)
@@ -278,6 +280,7 @@ impl Epoll {
     fn notice(&mut self, event: libc::epoll_event, completions: &mut Vec<Completion>) {
         let (data, flags) = (event.u64, event.events.cast_signed());
         if data == WAKE {
+            self.wakes += 1;
             return sys::take_signal(self.wake);
         }
         let token = unpack(data);
@@ -353,7 +356,7 @@ impl Epoll {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        Counts { stale_completions: self.stale, ..Counts::default() }
+        Counts { stale_completions: self.stale, wakes: self.wakes, ..Counts::default() }
     }
 
     fn state(&mut self, token: Token) -> Option<&mut State> {

@@ -236,6 +236,8 @@ pub(crate) struct Counts {
     pub(crate) starved: u64,
     pub(crate) stale_completions: u64,
     pub(crate) cq_overflows: u64,
+    /// Events of the worker's event counter; several signals may be one.
+    pub(crate) wakes: u64,
 }
 
 /// What completes at once: the clock and calls on one descriptor. A simulated network has its own answers.

@@ -104,6 +104,11 @@ impl Shared {
         }
     }
 
+    /// An event without a message, for measuring how long events wait.
+    pub(crate) fn probe(&self) {
+        sys::signal(&self.event);
+    }
+
     /// Whether somebody has woken the worker since [`Shared::take`].
     pub(crate) fn is_notified(&self) -> bool {
         self.inbox.is_notified()

@@ -40,6 +40,7 @@ pub(crate) struct Ring {
     wake: RawFd,
     wake_count: Box<u64>,
     wake_armed: bool,
+    wakes: u64,
     live: u64,
     starved_total: u64,
 }
@@ -82,6 +83,7 @@ impl Ring {
             wake,
             wake_count: Box::new(0),
             wake_armed: false,
+            wakes: 0,
             live: 0,
             starved_total: 0,
         })
@@ -265,6 +267,7 @@ impl Ring {
             Kind::Writable => Event::Ready(Op::Writable),
             Kind::Wake => {
                 self.wake_armed = false;
+                self.wakes += 1;
                 return None;
             }
             Kind::Ignored => return None,
@@ -299,7 +302,7 @@ impl Ring {
 
     pub(crate) fn counts(&self) -> Counts {
         let cq_overflows = self.kernel.overflows();
-        Counts { starved: self.starved_total, cq_overflows, ..Counts::default() }
+        Counts { starved: self.starved_total, cq_overflows, wakes: self.wakes, ..Counts::default() }
     }
 }
 

@@ -193,6 +193,11 @@ impl Net {
         self.world.borrow().now
     }
 
+    /// The whole process stands still for so long, from the next wait on, as after SIGSTOP.
+    pub fn stop_process(&self, time: Duration) {
+        self.world.borrow_mut().stop_for = time;
+    }
+
     /// Waits of the loop so far.
     pub fn turns(&self) -> u64 {
         self.world.borrow().turns

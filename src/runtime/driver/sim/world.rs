@@ -22,6 +22,8 @@ use crate::buffers::Buffers;
 pub(crate) struct World {
     pub(super) now: Instant,
     pub(super) turns: u64,
+    /// How long the process stands still in the next wait.
+    pub(super) stop_for: Duration,
     pub(super) rng: Rng,
     pub(super) options: SimOptions,
     pub(super) faults: Faults,
@@ -130,6 +132,7 @@ impl World {
         World {
             now: START,
             turns: 0,
+            stop_for: Duration::ZERO,
             rng: Rng::new(options.seed),
             faults: options.faults,
             options,
@@ -179,6 +182,7 @@ impl World {
         self.feed_starved();
         self.happen();
         let until = timeout.map(|timeout| self.now + timeout);
+        self.now = self.now + std::mem::take(&mut self.stop_for);
         if self.ready.is_empty() && timeout != Some(Duration::ZERO) {
             let next = self.agenda.peek().map(|Reverse(due)| due.at);
             let at = match (next, until) {
