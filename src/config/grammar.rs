@@ -282,7 +282,6 @@ const POLICIES: &[&str] = &[
     "grpc",
     "buffer",
     "sticky",
-    "hedge",
     "websocket",
 ];
 
@@ -298,6 +297,7 @@ static ROUTE: Node = Node {
         one("timeouts", &ROUTE_TIMEOUTS),
         one("limits", &BODY_LIMIT),
         one("retry", &RETRY),
+        one("hedge", &HEDGE),
         one("rewrite", &REWRITE),
         one("headers", &HEADERS),
     ],
@@ -335,6 +335,8 @@ static RETRY: Node = Node {
     later: &["budget", "budget-floor", "replay", "pause"],
     ..EMPTY
 };
+
+static HEDGE: Node = Node { props: &["after", "max"], ..EMPTY };
 
 static REWRITE: Node = Node {
     children: &[value("strip-prefix"), value("prefix"), value("path"), value("host")],

@@ -92,6 +92,7 @@ pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
         timeouts: RouteTimeouts::default(),
         limits: RouteLimits::default(),
         retry: None,
+        hedge: None,
         rewrite: None,
         headers: Headers::default(),
         origin: origin.clone(),

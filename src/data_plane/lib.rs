@@ -11,6 +11,7 @@ mod downstream;
 mod drain;
 mod exchange;
 mod finish;
+mod hedge;
 mod pace;
 mod relay;
 mod respond;

@@ -7,6 +7,7 @@
 use crate::downstream::h1::Connection;
 use crate::exchange::{AttemptFacts, Exchange};
 use crate::finish;
+use crate::hedge;
 use crate::relay;
 use crate::respond;
 use crate::upstream::{self, lease::Lease};
@@ -119,7 +120,18 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
         x.endpoint = Some(endpoint.id);
         x.attempts += 1;
         x.attempt = AttemptFacts::NEW;
-        let attempted = match attempt(conn, x, route, upstream, endpoint, fresh_only).await {
+        let asked = match &route.hedge {
+            // Its state is several times that of one attempt, and most routes have no hedge.
+            Some(hedge) if x.attempts == 1 && hedge.apply_to(&x.head) => {
+                Box::pin(hedge::ask(conn, x, route, upstream, endpoint, hedge)).await
+            }
+            _ => ask(conn, x, route, upstream, endpoint, fresh_only).await,
+        };
+        let attempted = match asked {
+            Ok(asked) => conclude(conn, x, route, upstream, asked).await,
+            Err(fault) => Err(fault),
+        };
+        let attempted = match attempted {
             Ok(attempted) => attempted,
             Err(fault) => match decide(conn, x, route, upstream, fault.0.into()) {
                 Decision::Retry { pause } => Attempted::Again { pause },
@@ -135,7 +147,7 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
         let only_unseen = x.attempt.unseen && !is_repeatable(x, route);
         worker.stats.races_unseen.add(u64::from(only_unseen));
         x.phases.retry(now);
-        x.failed.push(endpoint.id);
+        x.failed.extend(x.endpoint);
         // Where one pooled connection was dead, the others may be.
         fresh_only = true;
         if !pause.is_zero() {
@@ -166,57 +178,77 @@ fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, f
     retry::decide(&route.retry, &attempt, &upstream.budget, now)
 }
 
-/// One attempt on one endpoint: lease a connection, send the request, relay the response.
-async fn attempt(
+/// A response whose head is in the exchange, and the connection that its body will come on.
+pub(crate) struct Asked<'a> {
+    pub(crate) lease: Lease,
+    pub(crate) load: InFlight<'a>,
+}
+
+/// One attempt on one endpoint up to the response head: lease a connection, send the request, wait.
+async fn ask<'a>(
     conn: &Connection,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
-    endpoint: &Endpoint,
+    endpoint: &'a Endpoint,
     fresh_only: bool,
-) -> Result<Attempted, Fault> {
+) -> Result<Asked<'a>, Fault> {
     let worker = &*conn.worker;
     let load = InFlight::begin(endpoint);
     let began = worker.rt.now();
-    let lease = match upstream::lease::obtain(conn, x, upstream, endpoint, fresh_only).await {
+    let leased = upstream::lease::obtain(conn, x, upstream, endpoint, &conn.upstream_timer, fresh_only).await;
+    x.phases.mark(Phase::Connect, worker.rt.now());
+    let lease = match leased {
         Ok(lease) => lease,
         Err(cause) => {
-            x.phases.mark(Phase::Connect, worker.rt.now());
             upstream::choose::judge(conn, upstream, endpoint, began, Outcome::ConnectFailed);
             return Err(cause.into());
         }
     };
     x.attempt.fresh = lease.is_fresh();
-    x.phases.mark(Phase::Connect, worker.rt.now());
-
     let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease).await;
     x.phases.mark(Phase::Wait, worker.rt.now());
-    match &answered {
-        Ok(()) => {
-            let outcome =
-                if matches!(x.response.status, 502..=504) { Outcome::GatewayError } else { Outcome::Success };
-            upstream::choose::judge(conn, upstream, endpoint, began, outcome);
-        }
-        Err(Fault(cause)) if cause.side() == traffic::Side::Upstream => {
-            // A pooled connection that the endpoint had closed meanwhile is no failure of the endpoint.
-            if lease.is_fresh() || x.attempt.answered || *cause == Cause::UpstreamTimeout {
-                upstream::choose::judge(conn, upstream, endpoint, began, Outcome::GatewayError);
+    if let Some(outcome) = outcome(&answered, x.response.status, x.attempt) {
+        upstream::choose::judge(conn, upstream, endpoint, began, outcome);
+    }
+    match answered {
+        Ok(()) => Ok(Asked { lease, load }),
+        Err(fault) => {
+            if x.attempt.unseen {
+                lease.abandon(conn);
             }
+            Err(fault)
         }
-        Err(_) => {}
     }
-    if let Err(fault) = answered {
-        if x.attempt.unseen {
-            lease.abandon(conn);
-        }
-        return Err(fault);
+}
+
+/// What the endpoint is to be praised or blamed for, if anything.
+pub(crate) fn outcome(answered: &Result<(), Fault>, status: u16, facts: AttemptFacts) -> Option<Outcome> {
+    match answered {
+        Ok(()) if matches!(status, 502..=504) => Some(Outcome::GatewayError),
+        Ok(()) => Some(Outcome::Success),
+        // A pooled connection that the endpoint had closed meanwhile is no failure of the endpoint.
+        Err(Fault(cause)) => (cause.side() == traffic::Side::Upstream
+            && (facts.fresh || facts.answered || *cause == Cause::UpstreamTimeout))
+            .then_some(Outcome::GatewayError),
     }
+}
+
+/// Relays the response, unless its status is one that the route repeats.
+async fn conclude(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    asked: Asked<'_>,
+) -> Result<Attempted, Fault> {
     if route.retry.on.statuses.contains(&x.response.status)
         && let Decision::Retry { pause } =
             decide(conn, x, route, upstream, Failure::Status(x.response.status))
     {
         return Ok(Attempted::Again { pause });
     }
+    let Asked { lease, load } = asked;
     let next = relay::response(conn, x, upstream, lease).await?;
     drop(load);
     Ok(Attempted::Done(next))
@@ -232,8 +264,7 @@ async fn exchange_heads(
     lease: &Lease,
 ) -> Result<(), Fault> {
     upstream::h1::write_request_head(conn, x, endpoint, lease);
-    let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
-    let deadline = x.deadline.min(per_try);
+    let deadline = attempt_deadline(conn, x, route);
     // A request that must not be sent twice can only be repeated after a pooled connection has failed it.
     x.upload.replay.lost |= lease.is_fresh() && !is_repeatable(x, route);
     // Not `upload.done`: what an earlier attempt has read of a body must be sent again.
@@ -247,6 +278,12 @@ async fn exchange_heads(
     }
 }
 
+/// When an attempt that begins to wait now must have its response head.
+pub(crate) fn attempt_deadline(conn: &Connection, x: &Exchange, route: &Route) -> Instant {
+    let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
+    x.deadline.min(per_try)
+}
+
 /// Whether the request may be sent again after an endpoint may have read it.
 fn is_repeatable(x: &Exchange, route: &Route) -> bool {
     retry::is_repeatable(&route.retry, x.head.method, has_idempotency_key(x))
@@ -257,10 +294,10 @@ fn has_idempotency_key(x: &Exchange) -> bool {
 }
 
 /// Counts a request as in flight on its endpoint until it is dropped.
-struct InFlight<'a>(&'a Endpoint);
+pub(crate) struct InFlight<'a>(&'a Endpoint);
 
 impl<'a> InFlight<'a> {
-    fn begin(endpoint: &'a Endpoint) -> Self {
+    pub(crate) fn begin(endpoint: &'a Endpoint) -> Self {
         endpoint.cell.begin();
         InFlight(endpoint)
     }

@@ -10,6 +10,7 @@ pub mod cause;
 mod cause_wire;
 pub mod filter;
 pub mod health;
+pub mod hedge;
 pub mod origin;
 pub mod phase;
 pub mod record;

@@ -6,6 +6,7 @@
 use crate::balance::Balancer;
 use crate::filter::Chain;
 use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
+use crate::hedge::HedgeRules;
 use crate::origin::Origin;
 use crate::retry::{RetryBudget, RetryRules};
 use crate::route::RouteTable;
@@ -115,6 +116,8 @@ pub struct Route {
     pub chain: Chain,
     pub timeouts: RouteTimeouts,
     pub retry: RetryRules,
+    /// `None`: no second request before the first one has failed.
+    pub hedge: Option<HedgeRules>,
     /// Request body in bytes; `u64::MAX` is unlimited.
     pub body_bytes_max: u64,
     pub stats: Arc<RouteStats>,

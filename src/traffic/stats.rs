@@ -96,6 +96,10 @@ pub struct WorkerStats {
     pub held: Counter,
     /// Times that the worker found it had not run for seconds.
     pub stalls: Counter,
+    /// Requests that were sent to a second endpoint because the first one was slow.
+    pub hedges: Counter,
+    /// Such requests that the second endpoint answered first.
+    pub hedges_won: Counter,
     /// Attempts that found an idle upstream connection.
     pub pool_hits: Counter,
     /// Attempts that had to connect.

@@ -28,6 +28,7 @@ mod world;
 mod aborts;
 mod endings;
 mod exchanges;
+mod hedging;
 mod holding;
 mod idle;
 mod long;

@@ -384,3 +384,14 @@ async fn early(world: &World, stream: &Stream, incoming: &mut Incoming<'_>, aske
         },
     }
 }
+
+/// Starts a server that reads everything and answers nothing.
+pub(crate) fn start_silent(world: &Rc<World>, addr: SocketAddr) {
+    let listener = world.rt.listen(world.net.bind(addr).expect("a free address")).expect("listening");
+    let rt = world.rt.clone();
+    world.rt.spawn(async move {
+        while let Ok(stream) = listener.accept().await {
+            rt.spawn(async move { while stream.recv().await.is_ok_and(|buf| !buf.is_empty()) {} });
+        }
+    });
+}

@@ -15,6 +15,7 @@ mod forwarding;
 mod harness_itself;
 mod heads;
 mod health;
+mod hedging;
 mod isolation;
 mod keep_alive;
 mod limits;

@@ -6,6 +6,7 @@
 mod action;
 mod fields;
 mod health;
+mod hedge;
 mod listener;
 mod overload;
 mod route;

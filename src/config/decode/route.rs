@@ -26,6 +26,7 @@ impl Decoder<'_> {
         let (priority, methods) =
             (self.number(scope, "priority", i32::MIN..=i32::MAX, 0), self.methods(scope));
         let retry = scope.member("retry").map(|retry| self.retry(&retry));
+        let hedge = scope.member("hedge").map(|hedge| self.hedge(&hedge));
         let rewrite = scope.member("rewrite").map(|rewrite| self.rewrite(&rewrite));
         let headers = self.headers(scope);
         Some(Route {
@@ -37,6 +38,7 @@ impl Decoder<'_> {
             timeouts: timeouts.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
             retry,
+            hedge,
             rewrite,
             headers,
             origin: self.origin(scope),

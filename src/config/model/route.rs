@@ -1,6 +1,6 @@
 //! Rules: which requests they select and what is done with those.
 
-use super::{Origin, Site, UpstreamTimeouts};
+use super::{Hedge, Origin, Site, UpstreamTimeouts};
 use crate::literal::{Bound, Bytes, Cidr};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -28,6 +28,9 @@ pub struct Route {
     /// `None`: the default of [`Retry`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// `None`: no second request before the first one has failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<Hedge>,
     /// What the upstream sees instead of the client's path and host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,

@@ -4,6 +4,7 @@
 
 mod entry;
 mod health;
+mod hedge;
 mod overlap;
 mod references;
 mod routes;

@@ -21,6 +21,7 @@ impl Check<'_> {
                 self.edits(&route.origin, "/headers/request", &route.headers.request);
                 self.edits(&route.origin, "/headers/response", &route.headers.response);
                 self.timeouts(site, route);
+                self.hedge(site, route);
                 self.effects(route);
             }
         }
@@ -142,6 +143,7 @@ impl Check<'_> {
             let action = if matches!(route.action, Action::Respond(_)) { "respond" } else { "redirect" };
             for (member, is_set) in [
                 ("retry", route.retry.is_some()),
+                ("hedge", route.hedge.is_some()),
                 ("rewrite", route.rewrite.is_some()),
                 ("timeouts", route.timeouts != RouteTimeouts::default()),
                 ("limits", route.limits != RouteLimits::default()),

@@ -8,6 +8,7 @@ use config::model::{HeaderEdits, RetryOn as WrittenRetryOn};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use traffic::filter::{Chain, FieldRule, Filter, Headers, Rewrite, Template};
+use traffic::hedge::HedgeRules;
 use traffic::retry::{RetryOn, RetryRules};
 use traffic::snapshot::{Action, FixedResponse, Redirect, Route, RouteTimeouts, Split};
 use traffic::stats::RouteStats;
@@ -44,6 +45,7 @@ impl<'c> Compiler<'c> {
                     response_head: route.timeouts.response_header.map(|bound| bound.at().unwrap_or(FOREVER)),
                 },
                 retry: retry_rules(&route.retry()),
+                hedge: route.hedge.as_ref().map(|hedge| HedgeRules { after: hedge.after }),
                 body_bytes_max: self.body_bytes_max(place),
                 stats: self.carried.stats(&name).unwrap_or_else(|| Arc::new(RouteStats::new(self.workers))),
                 name: name.into(),

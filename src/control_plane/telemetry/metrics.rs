@@ -169,6 +169,8 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),
     ("ringway_balance_held", "Requests that waited for the first health check of an upstream.", |w| &w.held),
     ("ringway_worker_stalls", "Times that the worker found it had not run for more than 2 s.", |w| &w.stalls),
+    ("ringway_hedges", "Requests sent to a second endpoint because the first one was slow.", |w| &w.hedges),
+    ("ringway_hedges_won", "Such requests that the second endpoint answered first.", |w| &w.hedges_won),
     ("ringway_pool_hits", "Attempts that found an idle upstream connection.", |w| &w.pool_hits),
     ("ringway_pool_misses", "Attempts that had to connect.", |w| &w.pool_misses),
     ("ringway_pool_stale", "Idle upstream connections that turned out to be closed.", |w| &w.pool_stale),

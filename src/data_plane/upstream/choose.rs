@@ -23,6 +23,11 @@ pub(crate) async fn endpoint<'a>(
     }
 }
 
+/// An endpoint that this exchange has not asked yet, without waiting for one.
+pub(crate) fn another<'a>(conn: &Connection, x: &Exchange, upstream: &'a Upstream) -> Option<&'a Endpoint> {
+    choose(conn, x, upstream, false).ok().filter(|endpoint| !x.failed.contains(&endpoint.id))
+}
+
 /// Looks again every few milliseconds: nobody has to know who waits.
 #[cold]
 async fn after_first_check<'a>(
@@ -80,6 +85,14 @@ pub(crate) fn judge(
     let (worker, now) = (&*conn.worker, conn.worker.rt.now());
     if began >= worker.stalled.get() {
         endpoint.cell.observe(now, now.since(began), outcome, &upstream.ejection);
+    }
+}
+
+/// Notes that an attempt that began at `began` was given up because another endpoint had answered.
+pub(crate) fn outpaced(conn: &Connection, endpoint: &Endpoint, began: Instant) {
+    let (worker, now) = (&*conn.worker, conn.worker.rt.now());
+    if began >= worker.stalled.get() {
+        endpoint.cell.outpaced(now, now.since(began));
     }
 }
 

@@ -7,7 +7,7 @@ use crate::serve::Fault;
 use crate::upstream::forward;
 use crate::upstream::lease::Lease;
 use base::Instant;
-use runtime::{Buf, race};
+use runtime::{Buf, Timer, race};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -30,14 +30,36 @@ enum Arrival {
 }
 
 /// The next bytes from the endpoint, unless the client goes away first.
-async fn next_arrival(conn: &Connection, lease: &Lease, watch: &mut ClientWatch) -> Arrival {
+async fn next_arrival(conn: &Connection, lease: &Lease, watch: Option<&mut ClientWatch>) -> Arrival {
+    let mut watch = watch;
     poll_fn(|cx| {
         if let Poll::Ready(received) = lease.stream.poll_recv(cx) {
             return Poll::Ready(Arrival::Received(received));
         }
-        conn.poll_gone(watch, cx).map(|_| Arrival::ClientGone)
+        match &mut watch {
+            Some(watch) => conn.poll_gone(watch, cx).map(|_| Arrival::ClientGone),
+            None => Poll::Pending,
+        }
     })
     .await
+}
+
+/// What one attempt learns: the head of its final response, and the facts that decide about another attempt.
+pub(crate) struct Answer<'a> {
+    pub(crate) facts: &'a mut AttemptFacts,
+    pub(crate) head: &'a mut ResponseHead,
+    pub(crate) bytes: &'a mut HeadBytes,
+}
+
+/// What ends an attempt's wait for its answer.
+pub(crate) struct Patience<'a> {
+    pub(crate) timer: &'a Timer,
+    /// The attempt must have its response head by then.
+    pub(crate) attempt: Instant,
+    /// The whole exchange must be over by then.
+    pub(crate) exchange: Instant,
+    /// Whether the client is watched, and told of early hints. Not while two attempts share it.
+    pub(crate) has_client: bool,
 }
 
 /// Reads the final response head into `x`; informational responses before it are passed on or dropped.
@@ -52,36 +74,74 @@ pub(crate) async fn read_final_head(
     deadline: Instant,
 ) -> Result<(), Fault> {
     let heads = FinalHead::new(x, upstream);
-    let deadline = deadline.min(conn.worker.rt.now() + response_head_timeout(route, upstream));
-    await_final_head(conn, x, lease, deadline, heads).await
+    await_in_exchange(conn, x, route, upstream, lease, deadline, heads).await
 }
 
-fn response_head_timeout(route: &Route, upstream: &Upstream) -> Duration {
+/// Waits for the final head of the only attempt that is under way.
+async fn await_in_exchange(
+    conn: &Connection,
+    x: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    lease: &Lease,
+    deadline: Instant,
+    heads: FinalHead,
+) -> Result<(), Fault> {
+    let patience = Patience {
+        timer: &conn.upstream_timer,
+        attempt: deadline.min(conn.worker.rt.now() + response_head_timeout(route, upstream)),
+        exchange: x.deadline,
+        has_client: true,
+    };
+    let answer = Answer { facts: &mut x.attempt, head: &mut x.response, bytes: &mut x.response_bytes };
+    await_final_head(conn, lease, patience, heads, answer).await
+}
+
+/// As [`read_final_head`], for one of two attempts that are under way at once: it has an answer of its own.
+pub(crate) async fn read_hedged_head(
+    conn: &Connection,
+    x: &Exchange,
+    upstream: &Upstream,
+    lease: &Lease,
+    patience: Patience<'_>,
+    answer: Answer<'_>,
+) -> Result<(), Fault> {
+    await_final_head(conn, lease, patience, FinalHead::new(x, upstream), answer).await
+}
+
+pub(crate) fn response_head_timeout(route: &Route, upstream: &Upstream) -> Duration {
     route.timeouts.response_head.unwrap_or(upstream.timeouts.response_head)
 }
 
 async fn await_final_head(
     conn: &Connection,
-    x: &mut Exchange,
     lease: &Lease,
-    deadline: Instant,
+    patience: Patience<'_>,
     mut heads: FinalHead,
+    answer: Answer<'_>,
 ) -> Result<(), Fault> {
-    let mut watch = ClientWatch::default();
-    conn.upstream_timer.set(deadline);
+    let Answer { facts, head, bytes } = answer;
+    let Patience { timer, attempt, exchange, has_client } = patience;
+    let mut watch = has_client.then(ClientWatch::default);
+    timer.set(attempt);
     loop {
-        let received = match race(next_arrival(conn, lease, &mut watch), &conn.upstream_timer).await {
-            None => return Err(timeout_cause(conn, x).into()),
+        let received = match race(next_arrival(conn, lease, watch.as_mut()), timer).await {
+            None => {
+                // Silence after a request that the kernel took: the endpoint may have seen it.
+                facts.sent = true;
+                let is_total = conn.worker.rt.now() >= exchange;
+                return Err(Fault(if is_total { Cause::TotalTimeout } else { Cause::UpstreamTimeout }));
+            }
             Some(Arrival::ClientGone) => return Err(Cause::ClientGone.into()),
             Some(Arrival::Received(received)) => received,
         };
-        x.attempt.sent = lease.has_sent();
+        facts.sent = lease.has_sent();
         let received = match received {
             Ok(buf) if !buf.is_empty() => buf,
-            ended => return Err(connection_ended(&mut x.attempt, lease, &ended)),
+            ended => return Err(connection_ended(facts, lease, &ended)),
         };
-        x.attempt.answered = true;
-        if heads.take(conn, x.head.version, &mut x.response, &mut x.response_bytes, received)? {
+        facts.answered = true;
+        if heads.take(conn, has_client, head, bytes, received)? {
             return Ok(());
         }
     }
@@ -93,12 +153,6 @@ fn connection_ended(attempt: &mut AttemptFacts, lease: &Lease, ended: &io::Resul
     Cause::UpstreamReset.into()
 }
 
-fn timeout_cause(conn: &Connection, x: &mut Exchange) -> Cause {
-    // Silence after a request that the kernel took: the endpoint may have seen it.
-    x.attempt.sent = true;
-    if conn.worker.rt.now() >= x.deadline { Cause::TotalTimeout } else { Cause::UpstreamTimeout }
-}
-
 /// Collects response heads from received buffers until the final one is complete.
 struct FinalHead {
     reader: ResponseReader,
@@ -108,6 +162,8 @@ struct FinalHead {
     informational_max: u8,
     upgrade_asked: bool,
     method: Method,
+    /// The version that the client speaks.
+    client: Version,
 }
 
 impl FinalHead {
@@ -119,6 +175,7 @@ impl FinalHead {
             informational_max: upstream.http.informational_max,
             upgrade_asked: x.head.upgrade.is_some(),
             method: x.head.method,
+            client: x.head.version,
         }
     }
 
@@ -126,7 +183,7 @@ impl FinalHead {
     fn take(
         &mut self,
         conn: &Connection,
-        client: Version,
+        passes_hints: bool,
         head: &mut ResponseHead,
         bytes: &mut HeadBytes,
         mut received: Buf,
@@ -161,7 +218,9 @@ impl FinalHead {
             if self.informational > self.informational_max {
                 return Err(Cause::UpstreamInformational.into());
             }
-            pass_on_informational(conn, client, head, seen);
+            if passes_hints {
+                pass_on_informational(conn, self.client, head, seen);
+            }
             self.reader.reset(self.method);
             if is_whole {
                 received.consume(length);
@@ -216,7 +275,7 @@ pub(crate) async fn send_body_and_read_head(
                     ended => return Poll::Ready(Err(connection_ended(&mut x.attempt, lease, &ended))),
                 };
                 x.attempt.answered = true;
-                match heads.take(conn, x.head.version, &mut x.response, &mut x.response_bytes, buf) {
+                match heads.take(conn, true, &mut x.response, &mut x.response_bytes, buf) {
                     Ok(false) => {}
                     Ok(true) => {
                         early = true;
@@ -240,8 +299,7 @@ pub(crate) async fn send_body_and_read_head(
     if early {
         return Ok(());
     }
-    let deadline = deadline.min(conn.worker.rt.now() + response_head_timeout(route, upstream));
-    await_final_head(conn, x, lease, deadline, heads).await
+    await_in_exchange(conn, x, route, upstream, lease, deadline, heads).await
 }
 
 /// Waits until the endpoint has taken what was queued for it, bounded by the upstream's idle timeout.

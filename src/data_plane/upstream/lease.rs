@@ -3,7 +3,7 @@
 use crate::downstream::h1::Connection;
 use crate::exchange::Exchange;
 use base::Instant;
-use runtime::{ConnectOptions, Stream, race};
+use runtime::{ConnectOptions, Stream, Timer, race};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +67,7 @@ pub(crate) async fn obtain(
     x: &Exchange,
     upstream: &Upstream,
     endpoint: &Endpoint,
+    timer: &Timer,
     fresh_only: bool,
 ) -> Result<Lease, Cause> {
     let worker = &*conn.worker;
@@ -80,7 +81,7 @@ pub(crate) async fn obtain(
         }
     }
     worker.stats.pool_misses.add(1);
-    let stream = Box::pin(connect(conn, upstream, endpoint, x.deadline)).await?;
+    let stream = Box::pin(connect(conn, upstream, endpoint, timer, x.deadline)).await?;
     Ok(Lease { stream, cell, idle_for: None, sent_before: 0 })
 }
 
@@ -88,10 +89,10 @@ async fn connect(
     conn: &Connection,
     upstream: &Upstream,
     endpoint: &Endpoint,
+    timer: &Timer,
     deadline: Instant,
 ) -> Result<Stream, Cause> {
     let rt = &conn.worker.rt;
-    let timer = &conn.upstream_timer;
     timer.set((rt.now() + upstream.timeouts.connect).min(deadline));
     match race(rt.connect(&endpoint.addr, ConnectOptions::default()), timer).await {
         None if rt.now() >= deadline => Err(Cause::TotalTimeout),

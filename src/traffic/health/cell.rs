@@ -129,6 +129,13 @@ impl EndpointCell {
         }
     }
 
+    /// An attempt was given up after `waited` because another endpoint had answered: this one takes at least as long.
+    pub fn outpaced(&self, now: Instant, waited: Duration) {
+        if waited > Duration::from_micros(self.latency_micros(now).into()) {
+            self.measure(now, waited);
+        }
+    }
+
     /// Peak-sensitive exponential average: a slower answer counts at once, faster ones step by step.
     fn measure(&self, now: Instant, latency: Duration) {
         let sample = u32::try_from(latency.as_micros()).unwrap_or(u32::MAX).max(1);

@@ -52,6 +52,7 @@ enum Step {
     Send(Vec<u8>),
     SendInPieces(Vec<u8>, usize),
     Wait(Gate),
+    Open(Gate),
     Echo,
     Close,
     Reset,
@@ -86,6 +87,11 @@ impl Reply {
     /// Goes on once the gate is open.
     pub(crate) fn then_wait(self, gate: &Gate) -> Reply {
         self.step(Step::Wait(gate.clone()))
+    }
+
+    /// Lets everybody through who waits at the gate.
+    pub(crate) fn then_open(self, gate: &Gate) -> Reply {
+        self.step(Step::Open(gate.clone()))
     }
 
     /// Sends back whatever comes, until the peer ends.
@@ -369,6 +375,10 @@ impl Connection<'_> {
                     bytes.chunks(*size).all(|piece| self.stream.write_all(piece).is_ok())
                 }
                 Step::Wait(gate) => gate.wait(),
+                Step::Open(gate) => {
+                    gate.open();
+                    true
+                }
                 Step::Echo => self.echo(),
                 Step::Close => false,
                 Step::Reset => {
