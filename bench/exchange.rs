@@ -60,6 +60,7 @@ fn run(snapshot: Arc<Snapshot>, times: u32) {
         stats: Arc::new(WorkerStats::default()),
         log,
         stop: Arc::clone(&stop),
+        node: Arc::new(traffic::overload::Node::new(traffic::overload::Supply::UNLIMITED, 1)),
         seed: 1,
     };
     rt.spawn(accept(rt.clone(), origin));

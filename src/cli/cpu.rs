@@ -65,13 +65,13 @@ fn quota_of_group(root: &Path, line: &str) -> Option<NonZeroUsize> {
     [controllers, "cpu"].iter().filter_map(|name| smallest_upwards(&mounts.join(name), path, read)).min()
 }
 
-/// The smallest quota of the group and all groups above it. A container often sees its own group as the root although
+/// The smallest limit of the group and all groups above it. A container often sees its own group as the root although
 /// the path says otherwise, so the root is always among them.
-fn smallest_upwards(
+pub(crate) fn smallest_upwards<T: Ord>(
     mount: &Path,
     path: &str,
-    read: impl Fn(&Path) -> Option<NonZeroUsize>,
-) -> Option<NonZeroUsize> {
+    read: impl Fn(&Path) -> Option<T>,
+) -> Option<T> {
     let group = Path::new(path.trim_start_matches('/'));
     group.ancestors().take(DEPTH_MAX).filter_map(|group| read(&mount.join(group))).chain(read(mount)).min()
 }

@@ -10,6 +10,7 @@
 
 mod args;
 mod ask;
+mod budget;
 mod capacity;
 mod check;
 mod cpu;
@@ -17,6 +18,7 @@ mod demo;
 mod exit;
 mod help;
 mod listen;
+mod memory;
 mod run;
 #[cfg(test)]
 mod scratch;

@@ -8,6 +8,7 @@ use crate::check::{self, Ready};
 use crate::cpu::Cpus;
 use crate::exit::{Exit, complain, say};
 use crate::listen::{SocketFiles, Sockets};
+use crate::memory;
 use crate::version::VERSION;
 use crate::workers::{Endings, Prepared, Workers};
 use base::addr::Addr;
@@ -15,13 +16,14 @@ use base::ids::WorkerId;
 use base::publish::{Publisher, Subscriber};
 use base::spsc::{Consumer, Producer};
 use config::{Address, Config, model};
-use control_plane::{ControlPlane, NodeFacts};
+use control_plane::{Budget, ControlPlane, DoesNotFit, NodeFacts};
 use data_plane::WorkerStart;
 use runtime::{IoChoice, Selection};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::SystemTime;
 use traffic::Snapshot;
+use traffic::overload::{self, Supply};
 use traffic::stats::WorkerStats;
 
 /// A serving process. Its parts end in `serve`.
@@ -47,7 +49,9 @@ pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
         model::Workers::Count(count) => usize::from(count.get()),
     };
     let Ready { config, snapshot, .. } = ready(loaded, workers)?;
-    let snapshot = Arc::new(bounded(snapshot, workers));
+    let (snapshot, budget, supply) = bounded(snapshot, workers, &config)?;
+    let snapshot = Arc::new(snapshot);
+    let shared = Arc::new(overload::Node::new(supply, workers));
     let selection = probe(&config)?;
     let sockets = Sockets::bind(&snapshot, workers)
         .map_err(|error| complain(Exit::Failed, &error, error.next_step()))?;
@@ -63,6 +67,8 @@ pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
         workers,
         started,
         listeners: listeners.clone(),
+        budget: Some(budget),
+        shared: Arc::clone(&shared),
     };
     let stop = Arc::new(data_plane::Stop::default());
     let mut worker_ends = mail.worker_ends.into_iter();
@@ -76,6 +82,7 @@ pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
             stats: Arc::clone(&stats[index]),
             log,
             stop: Arc::clone(&stop),
+            node: Arc::clone(&shared),
             seed: RandomState::new().hash_one(index),
         };
         Prepared { start, cpu: cpus.place(index, workers) }
@@ -121,8 +128,12 @@ fn ready(loaded: config::Loaded, workers: usize) -> Result<Ready, Exit> {
     }
 }
 
-/// The snapshot with as many connections as there are descriptors for.
-fn bounded(mut snapshot: Snapshot, workers: usize) -> Snapshot {
+/// The snapshot with as many connections as there are descriptors and memory for, or the reason why not even one fits.
+fn bounded(
+    mut snapshot: Snapshot,
+    workers: usize,
+    config: &Config,
+) -> Result<(Snapshot, Budget, Supply), Exit> {
     // A limit that cannot be read is no limit that we could keep.
     let descriptors = runtime::host::descriptors_max().unwrap_or(u64::MAX);
     let capacity = capacity::apply(&mut snapshot.limits, workers, descriptors);
@@ -132,7 +143,39 @@ fn bounded(mut snapshot: Snapshot, workers: usize) -> Snapshot {
             capacity.connections_max
         ));
     }
-    snapshot
+    let memory = memory::limit(config.memory.map(|bytes| bytes.0));
+    let mut limits = snapshot.limits;
+    let of_worker = crate::workers::memory_of_one();
+    let budget = Budget::plan(&snapshot, &mut limits, (workers, of_worker), memory).map_err(refuse)?;
+    if limits != snapshot.limits {
+        say(format_args!(
+            "at most {} client connections and {} MiB of relay buffers: that is what fits into {} MiB, {}; see `ringway status`",
+            u64::from(limits.connections_max) * workers as u64,
+            limits.relay_buffers_bytes_max * workers as u64 >> 20,
+            memory.bytes >> 20,
+            memory.from,
+        ));
+    }
+    snapshot.limits = limits;
+    let sheds = config.overload == model::Overload::On;
+    Ok((snapshot, budget, Supply { memory: memory.bytes, descriptors, sheds }))
+}
+
+/// Nothing has been started yet; the table says what is too much.
+fn refuse(DoesNotFit(budget): DoesNotFit) -> Exit {
+    let table = serde_json::to_value(&budget).map(|budget| crate::budget::for_people(&budget));
+    say(table.unwrap_or_default().trim_end());
+    complain(
+        Exit::Failed,
+        format_args!(
+            "what is taken in any case does not fit into 95 % of {} MiB, {}",
+            budget.limit_bytes.unwrap_or(u64::MAX) >> 20,
+            budget.limit_from
+        ),
+        Some(
+            "grant more memory, or write fewer `workers`; `access-log \"off\"` saves 4 MiB for each of them",
+        ),
+    )
 }
 
 fn probe(config: &Config) -> Result<Selection, Exit> {

@@ -112,6 +112,9 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
         );
     }
     text.push_str(&alarms(upstreams));
+    if let Some(overload) = status.get("overload") {
+        let _ = writeln!(text, "{}", overload_for_people(overload));
+    }
     let rows: Vec<Vec<String>> =
         items(&status["listeners"]).map(|one| vec![word(&one["name"]), word(&one["address"])]).collect();
     let _ = write!(text, "\n{}", table(&["listener", "address"], &rows));
@@ -124,6 +127,35 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
     heading[0] = "worker";
     let _ = write!(text, "\n{}", table(&heading, &rows));
     let _ = write!(text, "\n{}", endpoints(upstreams, &number, &word));
+    let budget = crate::budget::for_people(&status["budget"]);
+    if !budget.is_empty() {
+        let _ = write!(text, "\n{budget}");
+    }
+    text
+}
+
+/// One line: how hard pressed the node is, and what it has shed.
+fn overload_for_people(overload: &Value) -> String {
+    if overload["sheds"] == json!(false) {
+        return "overload: nothing is ever shed (overload \"off\")".to_owned();
+    }
+    let most =
+        |key: &str| items(&overload["workers"]).filter_map(|worker| worker[key].as_u64()).max().unwrap_or(0);
+    let mib =
+        |key: &str| overload[key].as_u64().map_or_else(|| "-".to_owned(), |bytes| (bytes >> 20).to_string());
+    let mut text = format!(
+        "overload: {}; pressure on space {} %, on time {} %; memory {} of {} MiB",
+        overload["level"].as_str().unwrap_or("-"),
+        most("space_permille") / 10,
+        most("time_permille") / 10,
+        mib("memory_used_bytes"),
+        mib("memory_limit_bytes"),
+    );
+    for (action, count) in overload["shed"].as_object().into_iter().flatten() {
+        if count.as_u64().is_some_and(|count| count > 0) {
+            let _ = write!(text, ", {action} {count}");
+        }
+    }
     text
 }
 

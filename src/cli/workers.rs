@@ -148,6 +148,16 @@ fn caught(work: impl FnOnce() -> Ending) -> Ending {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Ending::Panicked)
 }
 
+/// Memory that the runtime of a worker takes whatever happens.
+pub(crate) fn memory_of_one() -> control_plane::OfWorker {
+    let options = Options::default();
+    control_plane::OfWorker {
+        receive_bytes: u64::from(options.lease_count) * u64::from(options.lease_bytes),
+        // Submission entries of 64 B, four times as many completions of 16 B, and an entry of 16 B for each buffer.
+        driver_bytes: u64::from(options.ring_entries) * 128 + u64::from(options.lease_count) * 16,
+    }
+}
+
 fn options(worker: WorkerId, limits: &Limits) -> Options {
     Options {
         worker,

@@ -7,18 +7,22 @@
 //! ```text
 //!   compile/     config::Config → traffic::Snapshot         probes/      active health checks
 //!   admin/       the HTTP API                               telemetry/   metrics, access log
+//!   budget.rs    memory on paper                           overload.rs  what is said of overload
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
 #![forbid(unsafe_code)]
 
 mod admin;
+mod budget;
 pub mod compile;
 mod node;
 mod notice;
+mod overload;
 mod plane;
 mod probes;
 mod telemetry;
 
+pub use budget::{Budget, DoesNotFit, LimitFrom, MemoryLimit, OfWorker, Row};
 pub use compile::{Compiled, Problem, compile};
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};

@@ -1,5 +1,6 @@
 //! What the control plane knows of the running node; shared by the admin API, the probes and the metrics.
 
+use crate::budget::Budget;
 use crate::probes::{Board, Panics};
 use crate::telemetry::access_log;
 use base::Instant;
@@ -27,6 +28,10 @@ pub struct NodeFacts {
     pub started: SystemTime,
     /// Name of each listener with each address that it really listens on.
     pub listeners: Vec<(String, Addr)>,
+    /// Memory on paper; `None` in tests that plan nothing.
+    pub budget: Option<Budget>,
+    /// What the workers share about the node's limits.
+    pub shared: Arc<traffic::overload::Node>,
 }
 
 /// The running node as the control plane sees it.

@@ -100,6 +100,7 @@ async fn run(
             }
         });
     }
+    crate::overload::watch(&node);
     let _checks = probes::start(&node, checks);
     // An error means that the handle was dropped without a word: the same to us.
     let _ = stopped.await;

@@ -7,10 +7,12 @@ use base::ids::ListenerId;
 use runtime::{Listener, Stream, race};
 use std::future::poll_fn;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 use traffic::Cause;
+use traffic::overload::{Admitted, TooMany};
 
 /// First pause after the process ran out of descriptors or memory; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -46,6 +48,7 @@ async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: Li
             // The kernel's backlog holds the clients that wait.
             socket.pause();
             worker.stats.accept_pauses.add(1);
+            worker.stats.shed.accept_paused.add(u64::from(worker.overload.pauses_accepting(u32::MAX)));
             room_or_drain(worker, listener, &mut room_seat, &mut drain_seat).await;
             socket.resume();
         }
@@ -106,11 +109,13 @@ async fn accept_within(
     true
 }
 
-/// Whether the worker, or this listener on it, has as many connections as it may.
+/// Whether the worker, or this listener on it, has as many connections as it may, or is too hard pressed for more.
 fn has_no_room(worker: &Worker, listener: ListenerId) -> bool {
     let generation = worker.generation();
     let open = worker.by_listener.borrow().get(listener.index()).copied().unwrap_or(0);
-    worker.connections.get() >= generation.limits.connections_max
+    let connections = worker.connections.get();
+    connections >= generation.limits.connections_max
+        || worker.overload.pauses_accepting(connections)
         || open >= generation.listeners[listener.index()].connections_max
 }
 
@@ -159,15 +164,43 @@ async fn room_or_drain(worker: &Worker, listener: ListenerId, room: &mut Seat, d
     .await;
 }
 
-/// Counts the connection in and starts its task.
+/// Counts the connection in and starts its task, or closes it before anything is read when its client has as many as one
+/// may.
 fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     worker.stats.connections_accepted.add(1);
+    let peer = stream.peer();
+    let Ok(admitted) = enter(worker, listener, peer) else {
+        worker.stats.connections_refused.add(1);
+        worker.stats.connections_closed.add(1);
+        worker.stats.count_close(Cause::ClientConnections);
+        // A reset leaves nothing behind in our kernel, and the client learns at once.
+        return stream.reset();
+    };
     count(worker, listener, |open| open + 1);
+    let place = worker.overload.crowd.join(stream.id(), worker.rt.now());
     let owner = Rc::clone(worker);
     worker.rt.spawn(async move {
-        let cause = downstream::h1::serve(&owner, stream, listener).await;
+        let cause = downstream::h1::serve(&owner, stream, listener, peer, place).await;
+        owner.overload.crowd.leave(place);
+        owner.node.clients.leave(admitted);
         close(&owner, listener, cause);
     });
+}
+
+/// Counts the connection as one of its client address. Peers that stand for many clients, and programs of this machine,
+/// are not counted.
+fn enter(worker: &Worker, listener: ListenerId, peer: Option<SocketAddr>) -> Result<Admitted, TooMany> {
+    let generation = worker.generation();
+    let listener = &generation.listeners[listener.index()];
+    let (Some(max), Some(peer)) = (listener.connections_per_client_max, peer) else {
+        return Ok(Admitted::UNCOUNTED);
+    };
+    let ip = peer.ip().to_canonical();
+    let is_local = ip == Ipv4Addr::LOCALHOST || ip == Ipv6Addr::LOCALHOST;
+    if is_local || listener.trusted_proxies.contains(ip) {
+        return Ok(Admitted::UNCOUNTED);
+    }
+    worker.node.clients.enter(ip, max)
 }
 
 fn close(worker: &Worker, listener: ListenerId, cause: Cause) {

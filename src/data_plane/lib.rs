@@ -6,12 +6,14 @@
 
 mod accept;
 mod bell;
+mod crowd;
 mod date;
 mod downstream;
 mod drain;
 mod exchange;
 mod finish;
 mod hedge;
+mod overload;
 mod pace;
 mod relay;
 mod respond;

@@ -2,11 +2,14 @@
 //!
 //! Only the time that we spend waiting for the client counts: a slow upstream never makes a client look slow.
 
+use crate::crowd::Place;
 use crate::worker::Worker;
 use base::Instant;
-use runtime::{Stream, Timer, race};
+use runtime::{Runtime, Stream, Timer, race};
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 use traffic::snapshot::DownstreamTimeouts;
 
@@ -79,6 +82,27 @@ impl Pace {
     }
 }
 
+/// The beginning of a wait. Time in which the worker stood still is not waited: nobody looked whether bytes had come.
+pub(crate) struct Wait {
+    began: Instant,
+    stood_still: Duration,
+}
+
+impl Wait {
+    pub(crate) fn begin(rt: &Runtime) -> Wait {
+        Wait { began: rt.now(), stood_still: rt.stood_still() }
+    }
+
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How long it has lasted.
+    pub(crate) fn spent(&self, rt: &Runtime) -> Duration {
+        rt.now().since(self.began).saturating_sub(rt.stood_still() - self.stood_still)
+    }
+}
+
 /// The client fell below the minimum rate or made no progress at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooSlow;
@@ -90,40 +114,48 @@ pub(crate) enum SendFault {
     Gone,
     /// The exchange's own deadline passed.
     Deadline,
+    /// The worker is hard pressed, and this exchange holds much and does not move.
+    Shed,
 }
 
 /// Waits until the kernel has taken everything that was written, as long as the client keeps pace.
 pub(crate) async fn flush(
     worker: &Worker,
-    stream: &Stream,
+    (stream, place): (&Stream, Place),
     timer: &Timer,
     pace: &mut Pace,
     deadline: Instant,
 ) -> Result<(), SendFault> {
-    taken(worker, stream, timer, pace, deadline, stream.flushed(0)).await
+    taken(worker, (stream, place), timer, pace, deadline, stream.flushed(0)).await
 }
 
 /// Waits until `sending`, which sends to `stream`, has ended, as long as the client keeps pace.
 pub(crate) async fn taken(
     worker: &Worker,
-    stream: &Stream,
+    (stream, place): (&Stream, Place),
     timer: &Timer,
     pace: &mut Pace,
     deadline: Instant,
     sending: impl Future<Output = io::Result<()>>,
 ) -> Result<(), SendFault> {
     let mut sending = pin!(sending);
-    loop {
-        let began = worker.rt.now();
-        timer.set((began + pace.patience()).min(deadline));
-        if let Some(sent) = race(sending.as_mut(), timer).await {
-            return sent.map_err(|_| SendFault::Gone);
+    let mut sending = poll_fn(|cx| match sending.as_mut().poll(cx) {
+        Poll::Ready(sent) => Poll::Ready(sent.map_err(|_| SendFault::Gone)),
+        Poll::Pending if worker.overload.crowd.is_told(place, cx.waker()) => {
+            Poll::Ready(Err(SendFault::Shed))
         }
-        let now = worker.rt.now();
-        if now >= deadline {
+        Poll::Pending => Poll::Pending,
+    });
+    loop {
+        let wait = Wait::begin(&worker.rt);
+        timer.set((wait.began() + pace.patience()).min(deadline));
+        if let Some(sent) = race(&mut sending, timer).await {
+            return sent;
+        }
+        if worker.rt.now() >= deadline {
             return Err(SendFault::Deadline);
         }
-        pace.acknowledged(now.since(began), stream.acked_bytes()).map_err(|TooSlow| SendFault::Slow)?;
+        pace.acknowledged(wait.spent(&worker.rt), stream.acked_bytes()).map_err(|TooSlow| SendFault::Slow)?;
     }
 }
 

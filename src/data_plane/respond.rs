@@ -51,6 +51,11 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
             // The methods that a gateway can carry; which of them a resource allows is the upstream's to say.
             encode::field(out, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
+        if cause == Cause::Overloaded {
+            // Clients that come back together would bring the overload back.
+            let seconds = [b"1", b"2", b"3", b"4", b"5"][conn.worker.random() as usize % 5];
+            encode::field(out, b"Retry-After", seconds);
+        }
         encode::content_length(out, body.len() as u64);
         write_connection_fields(out, x.head.version, keeps);
         encode::end(out);

@@ -8,6 +8,7 @@ use crate::downstream::h1::Connection;
 use crate::exchange::{AttemptFacts, Exchange};
 use crate::finish;
 use crate::hedge;
+use crate::overload;
 use crate::relay;
 use crate::respond;
 use crate::upstream::{self, lease::Lease};
@@ -110,6 +111,7 @@ enum Attempted {
 /// Tries endpoints until one answers or the retry rules say that no other may be asked.
 async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Split) -> Result<Next, Fault> {
     let worker = &*conn.worker;
+    overload::admit(worker)?;
     let generation = Rc::clone(&x.generation);
     let upstream = generation.upstream(split.pick(worker.random()));
     x.upstream = Some(upstream.id);
@@ -160,6 +162,9 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
 
 fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, failure: Failure) -> Decision {
     let now = conn.worker.rt.now();
+    if !overload::may_repeat(&conn.worker, x.attempt.fresh) {
+        return Decision::GiveUp;
+    }
     let attempt = Attempt {
         method: x.head.method,
         idempotency_key: has_idempotency_key(x),

@@ -5,6 +5,7 @@ use crate::bell::Bell;
 use crate::date::DateCache;
 use crate::drain::{Drain, Stop};
 use crate::exchange::Exchange;
+use crate::overload::{self, Overload};
 use crate::upstream::pool::Pool;
 use base::Instant;
 use base::ids::{ListenerId, WorkerId};
@@ -19,6 +20,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use traffic::Snapshot;
+use traffic::overload::Node;
 use traffic::stats::WorkerStats;
 
 /// What a worker is started with. Everything in it was made by the thread that starts the workers.
@@ -30,6 +32,8 @@ pub struct WorkerStart {
     pub stats: Arc<WorkerStats>,
     pub log: Producer,
     pub stop: Arc<Stop>,
+    /// What the workers of the node share about its limits.
+    pub node: Arc<Node>,
     /// Seed of random choices and request ids; the simulation repeats a run by repeating it.
     pub seed: u64,
 }
@@ -68,8 +72,10 @@ impl Drop for Generation {
 /// State that all tasks of one worker share through `Rc`.
 pub(crate) struct Worker {
     pub(crate) rt: Runtime,
+    pub(crate) overload: Overload,
     pub(crate) id: WorkerId,
     pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) node: Arc<Node>,
     pub(crate) pool: Pool,
     pub(crate) drain: Drain,
     /// Rings when a downstream connection has ended and there is room for another.
@@ -102,23 +108,23 @@ const STALL: Duration = Duration::from_secs(2);
 
 /// Spare exchanges kept for reuse; beyond it their memory is given back.
 const SPARE_EXCHANGES_MAX: usize = 256;
+/// A turn of this length is counted: while it lasts the worker serves nobody.
+const LONG_TURN: Duration = Duration::from_secs(1);
 
 impl Worker {
-    fn new(
-        rt: Runtime,
-        id: WorkerId,
-        snapshot: Arc<Snapshot>,
-        snapshots: Subscriber<Snapshot>,
-        stats: Arc<WorkerStats>,
-        log: Producer,
-        seed: u64,
-    ) -> Rc<Worker> {
+    /// The worker, and the parts of what it is started with that only the loop needs.
+    fn new(rt: Runtime, start: WorkerStart) -> (Rc<Worker>, Vec<Listening>, Arc<Stop>) {
+        let WorkerStart { id, snapshot, snapshots, listening, stats, log, stop, node, seed } = start;
         let snapshots = Rc::new(RefCell::new(snapshots));
         let limits = snapshot.limits;
         stats.generation.set(snapshot.generation);
         let generation = Generation { snapshot: Some(snapshot), home: Rc::clone(&snapshots) };
         let mut rng = Rng::new(seed ^ (u64::from(id.0) << 48));
-        Rc::new(Worker {
+        let is_limited = node.supply.sheds && node.supply.memory != u64::MAX;
+        let meter = if is_limited { rt.resident_meter() } else { None };
+        let worker = Rc::new(Worker {
+            overload: Overload::new(meter),
+            node,
             pool: Pool::new(limits.idle_per_endpoint_max as usize),
             drain: Drain::default(),
             room: Bell::default(),
@@ -138,7 +144,8 @@ impl Worker {
             rt,
             id,
             stats,
-        })
+        });
+        (worker, listening, stop)
     }
 
     /// The generation that new exchanges use.
@@ -194,14 +201,25 @@ impl Worker {
         }
     }
 
-    /// Tells the control plane how the worker is, at the end of a turn.
-    fn publish_gauges(&self) {
+    /// Gives memory back that is kept for reuse.
+    pub(crate) fn trim(&self) {
+        self.rt.trim();
+        self.spare.borrow_mut().clear();
+    }
+
+    /// Tells the control plane how the worker is, at the end of a turn that has taken `spent`.
+    fn publish_gauges(&self, spent: Duration) {
         let gauges = self.rt.gauges();
         let stats = &self.stats;
         stats.turns.add(1);
-        let spent = self.rt.time_in_turn().as_nanos();
-        let longest = u64::try_from(spent).unwrap_or(u64::MAX).max(stats.turn_longest_nanos.get());
-        stats.turn_longest_nanos.set(longest);
+        let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        stats.turn_longest_nanos.set(nanos.max(stats.turn_longest_nanos.get()));
+        if spent >= LONG_TURN {
+            stats.shed.long_turn_nanos.set(nanos);
+            stats.shed.long_turns.add(1);
+        }
+        stats.shed.turn_began.set(0);
+        stats.shed.gaps.set(self.rt.gaps().count);
         stats.pool_stale.set(self.pool.stale());
         stats.races_retired.set(self.pool.retired());
         stats.races_checked.set(self.pool.checked());
@@ -220,22 +238,25 @@ impl Worker {
 /// # Errors
 /// When a listening socket cannot be registered or waiting for I/O fails for good; the worker cannot go on then.
 pub fn run(rt: &Runtime, start: WorkerStart) -> io::Result<()> {
-    let WorkerStart { id, snapshot, snapshots, listening, stats, log, stop, seed } = start;
-    let worker = Worker::new(rt.clone(), id, snapshot, snapshots, stats, log, seed);
+    let (worker, listening, stop) = Worker::new(rt.clone(), start);
     accept::start(&worker, listening)?;
     crate::upstream::pool::start_sweeper(&worker);
+    overload::start(&worker);
 
     // One turn. Everything that happens in it happens at one moment: `now` is read once, after the wait.
     while !worker.drain.is_finished(&worker) {
         let before = rt.now();
         rt.submit_and_wait(worker.drain.deadline())?;
         worker.notice_stall(before);
+        worker.stats.shed.turn_began.set(rt.now().as_nanos().max(1));
         worker.take_newest_generation();
         worker.drain.observe(&stop, rt.now());
         rt.reap();
         rt.expire_timers();
         rt.run_ready();
-        worker.publish_gauges();
+        let spent = rt.time_in_turn();
+        worker.publish_gauges(spent);
+        overload::end_of_turn(&worker, spent);
     }
     Ok(())
 }

@@ -154,12 +154,18 @@ causes! {
     ConnectionClose = "connection_close", Downstream, Finish, 0, "";
     /// The connection carried as many requests as one may.
     RequestsMax = "requests_max", Ringway, Finish, 0, "";
+    /// The client's address has as many connections as one may.
+    ClientConnections = "client_connections", Ringway, Accept, 0, "";
     /// No route matches the request.
     NoRoute = "no_route", Ringway, Route, 404, "destination_not_found";
     /// The route answers by itself.
     FixedResponse = "fixed_response", Ringway, Filter, 200, "";
     /// The route redirects.
     Redirect = "redirect", Ringway, Filter, 308, "";
+    /// The node is overloaded and takes no more requests for now.
+    Overloaded = "overloaded", Ringway, Balance, 503, "destination_unavailable";
+    /// The connection was closed to relieve an overloaded node.
+    Shed = "shed", Ringway, Finish, 0, "";
     /// No endpoint of the upstream can take the request.
     NoEndpoint = "no_endpoint", Ringway, Balance, 503, "destination_unavailable";
     /// Too few endpoints of the upstream are healthy.

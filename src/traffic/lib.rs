@@ -12,6 +12,7 @@ pub mod filter;
 pub mod health;
 pub mod hedge;
 pub mod origin;
+pub mod overload;
 pub mod phase;
 pub mod record;
 pub mod retry;

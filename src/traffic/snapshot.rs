@@ -57,6 +57,8 @@ pub struct Listener {
     pub unsafe_underscore_fields: bool,
     /// Downstream connections of one worker.
     pub connections_max: u32,
+    /// Connections of one client address over all workers; `None` is unlimited. Default 256.
+    pub connections_per_client_max: Option<u32>,
     /// Requests on one connection before it is closed. Default 10,000.
     pub requests_max: u32,
     pub table: RouteTable,

@@ -148,6 +148,8 @@ pub struct WorkerStats {
     pub turn_longest_nanos: Counter,
     /// Gauge: generation of the snapshot in use.
     pub generation: Counter,
+    /// What it sheds under pressure.
+    pub shed: crate::overload::ShedStats,
     causes: Causes,
     closes: Causes,
 }

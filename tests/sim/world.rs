@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use traffic::Cause;
 use traffic::health::EndpointCell;
+use traffic::overload::{Node, Supply};
 use traffic::stats::WorkerStats;
 
 /// What the tasks of one run share.
@@ -23,6 +24,7 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) stop: Arc<Stop>,
+    pub(crate) node: Arc<Node>,
     pub(crate) rng: RefCell<Rng>,
     /// What is shared about the endpoints of all upstreams, in the order of the text.
     pub(crate) cells: Vec<Arc<EndpointCell>>,
@@ -34,6 +36,9 @@ pub(crate) struct World {
 pub(crate) fn front() -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], 8080))
 }
+
+/// So much memory that no run uses it up; tests say how much is resident.
+const LIMITED: Supply = Supply { memory: 1 << 30, descriptors: u64::MAX, sheds: true };
 
 /// The address of an upstream's endpoint.
 pub(crate) fn endpoint(last: u8) -> SocketAddr {
@@ -136,6 +141,7 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
     let (rt, net) = Runtime::simulated(options).expect("a world");
     let repeat = Repeat(seed, net.clone());
     let (_publisher, snapshots) = publish::channel();
+    let node = Arc::new(Node::new(LIMITED, 1));
     let (log, _records) = spsc::channel(1 << 20);
     let start = WorkerStart {
         id: WorkerId(0),
@@ -145,6 +151,7 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         stats: Arc::default(),
         log,
         stop: Arc::default(),
+        node: Arc::clone(&node),
         seed,
     };
     let world = Rc::new(World {
@@ -153,6 +160,7 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         ledger: Ledger::new(net.clone()),
         stats: Arc::clone(&start.stats),
         stop: Arc::clone(&start.stop),
+        node,
         rng: RefCell::new(Rng::new(seed ^ 0x5eed)),
         cells,
         baseline: Cell::new(None),

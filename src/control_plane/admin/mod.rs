@@ -7,9 +7,11 @@
 //!   server.rs   listeners, connections, their limits       guard.rs    who may ask at all
 //!   ready.rs    /ready /live                               problem.rs  how errors look
 //!   status.rs   /v1/status                                 upstreams.rs  /v1/upstreams
+//!   overload.rs how hard pressed the node is, in /v1/status
 //! ```
 
 mod guard;
+mod overload;
 mod problem;
 mod ready;
 pub(crate) mod server;

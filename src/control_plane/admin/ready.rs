@@ -32,6 +32,7 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     if node.is_draining() {
         reasons.push("draining: the node is about to stop".to_owned());
     }
+    reasons.extend(crate::overload::reason(node));
     let unchecked = node.first_round.unfinished();
     if unchecked > 0 {
         reasons.push(format!("endpoints that wait for their first health check: {unchecked}"));

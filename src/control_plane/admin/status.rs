@@ -24,6 +24,9 @@ pub(super) struct Status {
     connections: Connections,
     requests: u64,
     workers: Vec<Worker>,
+    overload: super::overload::Overload,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<crate::budget::Budget>,
     access_log: Option<AccessLog>,
 }
 
@@ -105,6 +108,8 @@ fn collect(node: &Node) -> Status {
         },
         requests: sum(|worker| worker.requests.get()),
         workers: node.stats.iter().enumerate().map(|(id, worker)| of_worker(id, worker)).collect(),
+        overload: super::overload::collect(node),
+        budget: super::overload::budget(node),
         access_log: node.access_log.as_deref().map(|log| AccessLog {
             lines: log.lines(),
             dropped: log.dropped() + sum(|worker| worker.log_dropped.get()),

@@ -44,6 +44,8 @@ fn start_on(addr: Addr) -> Node {
             pid: std::process::id(),
             workers: 1,
             started: SystemTime::now() - Duration::from_secs(5),
+            budget: None,
+            shared: Arc::new(traffic::overload::Node::new(traffic::overload::Supply::UNLIMITED, 1)),
             listeners: vec![("web".to_owned(), Addr::Ip("127.0.0.1:8080".parse().unwrap()))],
         },
         clock: || Instant::from_nanos(1_000_000_000),

@@ -4,7 +4,7 @@ use super::route::Place;
 use super::{Compiler, origin, table};
 use base::addr::Addr;
 use base::limits::HttpLimits;
-use config::model::{ListenerLimits, ListenerTimeouts};
+use config::model::{ListenerLimits, ListenerTimeouts, PerClient};
 use config::{Address, Bound, Bytes};
 use traffic::snapshot::{DownstreamTimeouts, Listener, Route};
 use traffic::source::CidrSet;
@@ -33,6 +33,7 @@ impl Compiler<'_> {
                 ),
                 unsafe_underscore_fields: written.unsafe_underscore_fields,
                 connections_max: self.share(written.limits.connections.into()),
+                connections_per_client_max: per_client(written.limits.connections_per_client),
                 requests_max: written.limits.requests_per_connection,
                 table,
             });
@@ -50,6 +51,13 @@ pub(super) fn address(written: &Address) -> Addr {
 
 pub(super) fn bytes_or_unlimited(bound: Bound<Bytes>) -> u64 {
     bound.at().map_or(u64::MAX, |bytes| bytes.0)
+}
+
+fn per_client(written: PerClient) -> Option<u32> {
+    match written {
+        PerClient::Off => None,
+        PerClient::At(connections) => Some(connections.into()),
+    }
 }
 
 fn http_limits(written: &ListenerLimits, body_bytes_max: u64) -> HttpLimits {

@@ -24,6 +24,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     durations(&mut out, &snapshot);
     causes(&mut out, node);
     workers(&mut out, node);
+    super::overload::families(&mut out, node);
     upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
     idle_connections(&mut out, node, &snapshot);

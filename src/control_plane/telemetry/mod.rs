@@ -3,4 +3,5 @@
 pub(crate) mod access_log;
 mod exposition;
 pub(crate) mod metrics;
+pub(crate) mod overload;
 mod process;

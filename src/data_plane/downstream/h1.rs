@@ -8,6 +8,7 @@
 //! ```
 
 use crate::bell::Seat;
+use crate::crowd::Place;
 use crate::exchange::{Exchange, HeadBytes, Upload};
 use crate::respond;
 use crate::serve::{self, Next};
@@ -36,6 +37,8 @@ pub(crate) struct Connection {
     pub(crate) peer: SocketAddr,
     /// The port that the client connected to; 0 on a Unix socket.
     pub(crate) local_port: u16,
+    /// Among the connections of the worker.
+    pub(crate) place: Place,
     /// Requests that were begun on this connection.
     pub(crate) requests: u32,
 }
@@ -51,8 +54,16 @@ enum HeadFault {
 }
 
 /// Serves a connection to its end and tells why it ended.
-pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) -> Cause {
-    let peer = stream.peer().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+///
+/// `peer` is None on a Unix socket.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    listener: ListenerId,
+    peer: Option<SocketAddr>,
+    place: Place,
+) -> Cause {
+    let peer = peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
     let mut conn = Connection {
         worker: Rc::clone(worker),
         timer: worker.rt.timer(),
@@ -61,6 +72,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, listener: Listene
         stream,
         listener,
         peer,
+        place,
         requests: 0,
     };
     let mut seat = worker.drain.seat();
@@ -113,9 +125,13 @@ impl Connection {
             }
         };
         self.timer.set(until);
+        worker.overload.crowd.idle(self.place, now, until.since(now));
         let arrival = poll_fn(|cx| {
             if let Poll::Ready(received) = self.stream.poll_recv(cx) {
-                return Poll::Ready(received);
+                return Poll::Ready(received.map_err(|_| on_end));
+            }
+            if worker.overload.crowd.is_told(self.place, cx.waker()) {
+                return Poll::Ready(Err(Cause::Shed));
             }
             seat.take(cx.waker());
             if let Some(at) = worker.drain.idle_until(now) {
@@ -125,8 +141,7 @@ impl Connection {
         });
         match race(arrival, &self.timer).await {
             Some(Ok(buf)) if buf.is_empty() => Err(on_end),
-            Some(Ok(buf)) => Ok(buf),
-            Some(Err(_)) => Err(on_end),
+            Some(arrived) => arrived,
             None if worker.drain.is_draining() => Err(Cause::Stopping),
             None => Err(on_timeout),
         }
@@ -137,6 +152,7 @@ impl Connection {
         self.requests += 1;
         let worker = &self.worker;
         let now = worker.rt.now();
+        worker.overload.crowd.busy(self.place, now);
         x.begin(worker.generation(), worker.next_request_id(), self.peer_ip(), now);
         match self.read_head(x, first, now).await {
             Ok(()) => serve::serve(self, x).await,

@@ -73,7 +73,7 @@ async fn deliver(
     piped: &mut Piped,
 ) -> Result<(), Fault> {
     let sending = conn.stream.send_piped(piped);
-    Ok(pace::taken(&conn.worker, &conn.stream, &conn.timer, pace, deadline, sending).await?)
+    Ok(pace::taken(&conn.worker, (&conn.stream, conn.place), &conn.timer, pace, deadline, sending).await?)
 }
 
 /// Counts a body that is copied although it is long.

@@ -194,7 +194,9 @@ pub(crate) async fn flush_downstream(
     pace: &mut Pace,
     deadline: Instant,
 ) -> Result<(), Fault> {
-    pace::flush(&conn.worker, &conn.stream, &conn.timer, pace, deadline).await.map_err(Fault::from)
+    pace::flush(&conn.worker, (&conn.stream, conn.place), &conn.timer, pace, deadline)
+        .await
+        .map_err(Fault::from)
 }
 
 impl From<SendFault> for Fault {
@@ -203,6 +205,7 @@ impl From<SendFault> for Fault {
             SendFault::Slow => Cause::ClientSlow,
             SendFault::Gone => Cause::ClientGone,
             SendFault::Deadline => Cause::TotalTimeout,
+            SendFault::Shed => Cause::Shed,
         })
     }
 }
@@ -237,6 +240,9 @@ pub(crate) async fn finish_downstream(
 fn close_cause(conn: &Connection, x: &Exchange) -> Cause {
     if conn.worker.drain.is_draining() {
         Cause::Stopping
+    } else if conn.worker.overload.closes_connections() {
+        conn.worker.stats.shed.not_kept.add(1);
+        Cause::Shed
     } else if conn.requests >= conn.listener(&x.generation).requests_max {
         Cause::RequestsMax
     } else {
@@ -250,7 +256,7 @@ pub(crate) fn keeps(conn: &Connection, x: &Exchange, delimited: bool) -> bool {
         client_wants: x.head.keep_alive,
         body_settled: rest_of_request_body(x) != machine::RestOfBody::Close,
         response_delimited: delimited,
-        draining: conn.worker.drain.is_draining(),
+        draining: conn.worker.drain.is_draining() || conn.worker.overload.closes_connections(),
         requests: conn.requests,
         requests_max: conn.listener(&x.generation).requests_max,
     }

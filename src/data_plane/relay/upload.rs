@@ -3,7 +3,7 @@
 use super::{ReceiveSize, append, emit, known_rest};
 use crate::downstream::h1::Connection;
 use crate::exchange::Upload;
-use crate::pace::Pace;
+use crate::pace::{Pace, Wait};
 use crate::serve::Fault;
 use crate::upstream::h1::flush as flush_upstream;
 use crate::upstream::lease::Lease;
@@ -117,8 +117,8 @@ async fn receive_paced(
     let began = rt.now();
     let mut quiet = Duration::ZERO;
     loop {
-        let waits_since = rt.now();
-        conn.timer.set((waits_since + pace.patience()).min(deadline));
+        let wait = Wait::begin(rt);
+        conn.timer.set((wait.began() + pace.patience()).min(deadline));
         let received = race(size.receive(conn, &conn.stream, remaining), &conn.timer).await;
         let now = rt.now();
         match received {
@@ -127,13 +127,13 @@ async fn receive_paced(
             Some(Ok(buf)) => {
                 // What was there at once costs no patience, however little it was.
                 if now > began {
-                    pace.waited(now.since(waits_since), buf.len() as u64).map_err(|_| Cause::BodyTimeout)?;
+                    pace.waited(wait.spent(rt), buf.len() as u64).map_err(|_| Cause::BodyTimeout)?;
                 }
                 return Ok(buf);
             }
             None if now >= deadline => return Err(Cause::TotalTimeout.into()),
             None => {
-                let spent = now.since(waits_since);
+                let spent = wait.spent(rt);
                 quiet += spent;
                 pace.waited(spent, 0).map_err(|_| Cause::BodyTimeout)?;
                 if quiet >= pace.idle() {

@@ -150,6 +150,17 @@ impl Pool {
         self.count.set(self.count.get() + 1);
     }
 
+    /// Closes all but the `keep` most recently used connections of each endpoint; how many.
+    pub(crate) fn shrink(&self, keep: usize) -> u64 {
+        let mut closed = 0;
+        for idle in &mut self.endpoints.borrow_mut().idle {
+            let surplus = idle.connections.len().saturating_sub(keep);
+            closed += idle.connections.drain(..surplus).len();
+        }
+        self.count.set(self.count.get() - closed);
+        closed as u64
+    }
+
     /// Closes what was idle for too long, is too many or has become unusable, and forgets endpoints without connections.
     ///
     /// Of the connections that the endpoint may close at any moment, the oldest stays as a witness.

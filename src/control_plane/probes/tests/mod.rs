@@ -214,6 +214,8 @@ fn facts() -> NodeFacts {
         pid: 1,
         workers: 1,
         started: SystemTime::UNIX_EPOCH,
+        budget: None,
+        shared: Arc::new(traffic::overload::Node::new(traffic::overload::Supply::UNLIMITED, 1)),
         listeners: Vec::new(),
     }
 }

@@ -1,0 +1,206 @@
+//! Memory on paper: what the node takes at most, row by row, against what it may use.
+//!
+//! Computed once, before anything starts. What is taken whatever happens must fit; what traffic takes is bounded by what
+//! is left. The same rows stand in `/v1/status` and in `ringway status`, and in the message when they do not fit.
+//! `docs/architecture.md` explains them.
+
+use base::limits::Limits;
+use serde::Serialize;
+use std::fmt;
+use traffic::Snapshot;
+use traffic::overload::{Clients, SOCKET_BYTES};
+use traffic::stats::RouteShard;
+
+/// One thing that takes memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Row {
+    pub what: &'static str,
+    pub count: u64,
+    pub each_bytes: u64,
+    /// Taken from the start, or once per configuration; the others grow with traffic up to here.
+    pub fixed: bool,
+}
+
+impl Row {
+    fn fixed(what: &'static str, count: u64, each_bytes: u64) -> Row {
+        Row { what, count, each_bytes, fixed: true }
+    }
+
+    fn traffic(what: &'static str, count: u64, each_bytes: u64) -> Row {
+        Row { what, count, each_bytes, fixed: false }
+    }
+
+    /// All of them together.
+    pub fn bytes(&self) -> u64 {
+        self.count.saturating_mul(self.each_bytes)
+    }
+}
+
+/// Who says how much memory there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LimitFrom {
+    Configuration,
+    ControlGroup,
+    Machine,
+    /// Nobody; nothing is bounded by it.
+    Unknown,
+}
+
+impl fmt::Display for LimitFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LimitFrom::Configuration => "memory in the configuration",
+            LimitFrom::ControlGroup => "the control group's limit",
+            LimitFrom::Machine => "the machine's memory",
+            LimitFrom::Unknown => "no limit is known",
+        })
+    }
+}
+
+/// How much memory there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryLimit {
+    /// `u64::MAX` when it is not known.
+    pub bytes: u64,
+    pub from: LimitFrom,
+}
+
+/// What the runtime of one worker takes whatever happens.
+#[derive(Clone, Copy, Debug)]
+pub struct OfWorker {
+    /// All receive buffers together.
+    pub receive_bytes: u64,
+    /// Memory shared with the kernel.
+    pub driver_bytes: u64,
+}
+
+/// The rows and what they are held against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Budget {
+    pub rows: Vec<Row>,
+    pub sum_bytes: u64,
+    /// `None` when it is not known.
+    pub limit_bytes: Option<u64>,
+    pub limit_from: LimitFrom,
+}
+
+/// What is fixed does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoesNotFit(pub Budget);
+
+/// Of 1000 bytes so many are planned with; the rest is for what nobody foresees.
+const PLANNED_PERMILLE: u64 = 950;
+/// Code, control plane, tables of the kernel: measured with the smallest configuration.
+const PROCESS_BYTES: u64 = 14 << 20;
+/// An exchange that waits to be used again, with its vectors.
+const EXCHANGE_BYTES: u64 = 4 << 10;
+/// Exchanges kept per worker; `data_plane::worker` has the same number.
+const EXCHANGES: u64 = 256;
+/// A compiled route, and a compiled endpoint with its cell; two generations at once.
+const ROUTE_BYTES: u64 = 2 * (3 << 10);
+const ENDPOINT_BYTES: u64 = 2 * 512;
+/// An idle client connection without its kernel memory; see "Memory, on paper".
+const CONNECTION_BYTES: u64 = 2 << 10;
+/// Relay buffers of a worker are not bounded below this: a handful of large ones.
+const RELAY_MIN: u64 = 1 << 20;
+
+impl Budget {
+    /// Plans for `workers` workers. Lowers `limits` (of one worker) until everything fits.
+    ///
+    /// # Errors
+    /// When what is fixed takes more than 95 % already.
+    pub fn plan(
+        snapshot: &Snapshot,
+        limits: &mut Limits,
+        (workers, of_worker): (usize, OfWorker),
+        limit: MemoryLimit,
+    ) -> Result<Budget, DoesNotFit> {
+        let workers = (workers as u64).max(1);
+        let fixed = fixed_rows(snapshot, limits, (workers, of_worker));
+        let taken: u64 = fixed.iter().map(Row::bytes).sum();
+        let planned = if limit.bytes == u64::MAX { u64::MAX } else { limit.bytes / 1000 * PLANNED_PERMILLE };
+        if taken > planned {
+            return Err(DoesNotFit(Budget::of(fixed, limit)));
+        }
+        let left = planned - taken;
+        let relay = (left / 3 / workers).max(RELAY_MIN).min(limits.relay_buffers_bytes_max);
+        limits.relay_buffers_bytes_max = relay;
+        let for_connections = left.saturating_sub(relay * workers) / (CONNECTION_BYTES + SOCKET_BYTES);
+        let each = u32::try_from(for_connections / workers).unwrap_or(u32::MAX).max(1);
+        limits.connections_max = limits.connections_max.min(each);
+        let connections = u64::from(limits.connections_max) * workers;
+        let mut rows = fixed;
+        rows.extend([
+            Row::traffic("relay buffers of a worker", workers, relay),
+            Row::traffic("client connections, idle", connections, CONNECTION_BYTES),
+            Row::traffic("their sockets in the kernel", connections, SOCKET_BYTES),
+        ]);
+        Ok(Budget::of(rows, limit))
+    }
+
+    fn of(rows: Vec<Row>, limit: MemoryLimit) -> Budget {
+        let sum_bytes = rows.iter().map(Row::bytes).fold(0, u64::saturating_add);
+        let limit_bytes = (limit.bytes != u64::MAX).then_some(limit.bytes);
+        Budget { rows, sum_bytes, limit_bytes, limit_from: limit.from }
+    }
+}
+
+fn fixed_rows(snapshot: &Snapshot, limits: &Limits, (workers, of_worker): (u64, OfWorker)) -> Vec<Row> {
+    let endpoints: usize = snapshot.upstreams.iter().map(|upstream| upstream.endpoints.len()).sum();
+    let routes = snapshot.routes.len() as u64;
+    let log = if snapshot.access_log { workers } else { 0 };
+    let rows = [
+        Row::fixed("the process itself", 1, PROCESS_BYTES),
+        Row::fixed("receive buffers of a worker", workers, of_worker.receive_bytes),
+        Row::fixed("driver of a worker", workers, of_worker.driver_bytes),
+        Row::fixed("spare exchanges of a worker", workers, EXCHANGES * EXCHANGE_BYTES),
+        Row::fixed("log ring of a worker", log, limits.log_ring_bytes.into()),
+        Row::fixed("counts per client address", 1, Clients::BYTES),
+        Row::fixed("routes", routes, ROUTE_BYTES),
+        Row::fixed("histograms of a route and worker", routes * workers, size_of::<RouteShard>() as u64),
+        Row::fixed("endpoints", endpoints as u64, ENDPOINT_BYTES),
+    ];
+    rows.into_iter().filter(|row| row.count > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OF_WORKER: OfWorker = OfWorker { receive_bytes: 10 << 20, driver_bytes: 256 << 10 };
+
+    fn plan(bytes: u64, limits: &mut Limits) -> Result<Budget, DoesNotFit> {
+        let address = |text: &str| config::Address::Ip(text.parse().expect("an address"));
+        let config = config::from_args(&[address("127.0.0.1:0")], &[address("127.0.0.1:9001")]);
+        let snapshot = crate::compile(&config, 2, None).expect("it is complete").snapshot;
+        let limit = MemoryLimit { bytes, from: LimitFrom::ControlGroup };
+        Budget::plan(&snapshot, limits, (2, OF_WORKER), limit)
+    }
+
+    #[test]
+    fn r141_with_enough_memory_no_bound_is_lowered() {
+        let mut limits = Limits { connections_max: 5_000, ..Limits::DEFAULT };
+        let budget = plan(4 << 30, &mut limits).expect("it fits");
+        assert_eq!(limits, Limits { connections_max: 5_000, ..Limits::DEFAULT });
+        assert!(budget.sum_bytes < 1 << 30 && budget.limit_bytes == Some(4 << 30), "{budget:?}");
+        plan(u64::MAX, &mut limits).expect("no limit, no bound");
+        assert_eq!(limits, Limits { connections_max: 5_000, ..Limits::DEFAULT });
+    }
+
+    #[test]
+    fn r141_bounds_are_lowered_until_everything_fits() {
+        for mib in [48, 64, 100, 128, 256, 300, 512] {
+            let mut limits = Limits::DEFAULT;
+            let budget = plan(mib << 20, &mut limits).expect("it fits");
+            assert!(budget.sum_bytes <= (mib << 20) / 1000 * 951, "{mib}: {budget:?}");
+            assert!(limits.connections_max > 100, "{mib} MiB: {limits:?}");
+        }
+    }
+
+    #[test]
+    fn r141_what_is_fixed_must_fit() {
+        let DoesNotFit(budget) = plan(32 << 20, &mut Limits::DEFAULT.clone()).expect_err("too little");
+        assert!(budget.sum_bytes > 32 << 20 && budget.rows.iter().all(|row| row.fixed), "{budget:?}");
+    }
+}
