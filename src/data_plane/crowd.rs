@@ -33,10 +33,13 @@ pub(crate) struct Member {
 enum Doing {
     /// Waiting for a request since `since`, for `patience` at most when nothing presses.
     Idle { since: Instant, patience: Duration },
-    /// Carrying an exchange. `sent` is what the client's kernel had been handed when we last looked, and `moved` when
-    /// that was last found to have grown.
-    Busy { sent: u64, moved: Instant },
+    /// Carrying an exchange. `moved` is what the connection had moved when that was last found to have grown by
+    /// [`PROGRESS_BYTES`], at `since`; `holds` is what the exchange keeps besides what is queued for the client.
+    Busy { moved: u64, since: Instant, holds: u32 },
 }
+
+/// Less than this is no progress: a client that drips moves too.
+const PROGRESS_BYTES: u64 = 2048;
 
 /// An exchange that holds memory.
 struct Holder {
@@ -46,18 +49,12 @@ struct Holder {
 
 impl Crowd {
     pub(crate) fn join(&self, stream: StreamId, now: Instant) -> Place {
-        let doing = Doing::Busy { sent: 0, moved: now };
+        let doing = Doing::Busy { moved: 0, since: now, holds: 0 };
         self.members.borrow_mut().insert(Member { stream, waker: None, doing, told: false })
     }
 
     pub(crate) fn leave(&self, place: Place) {
         self.members.borrow_mut().remove(place);
-    }
-
-    /// Connections in it.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.members.borrow().len()
     }
 
     /// The connection waits for its next request.
@@ -67,7 +64,15 @@ impl Crowd {
 
     /// A request has begun.
     pub(crate) fn busy(&self, place: Place, now: Instant) {
-        self.change(place, Doing::Busy { sent: 0, moved: now });
+        self.change(place, Doing::Busy { moved: 0, since: now, holds: 0 });
+    }
+
+    /// The exchange keeps so many bytes: of a head that arrives in pieces, or of a body for another attempt.
+    pub(crate) fn holds(&self, place: Place, bytes: usize) {
+        let mut members = self.members.borrow_mut();
+        if let Some(Member { doing: Doing::Busy { holds, .. }, .. }) = members.get_mut(place) {
+            *holds = u32::try_from(bytes).unwrap_or(u32::MAX);
+        }
     }
 
     fn change(&self, place: Place, doing: Doing) {
@@ -116,7 +121,7 @@ impl Crowd {
     }
 
     /// Tells those whose exchange holds at least `least` bytes and has not moved for `stalled`, the largest first, `most`
-    /// of them; how many. `queued` gives what a stream holds and has sent.
+    /// of them; how many. `queued` gives what a stream holds and has moved.
     pub(crate) fn end_stalled(
         &self,
         now: Instant,
@@ -129,11 +134,12 @@ impl Crowd {
         let places = members.keys();
         for place in places {
             let Some(member) = members.get_mut(place).filter(|member| !member.told) else { continue };
-            let Doing::Busy { sent, moved } = &mut member.doing else { continue };
-            let Some((held_bytes, sent_now)) = queued(member.stream) else { continue };
-            if held_bytes < least || sent_now != *sent {
-                (*sent, *moved) = (sent_now, now);
-            } else if now.since(*moved) >= stalled {
+            let Doing::Busy { moved, since, holds } = &mut member.doing else { continue };
+            let Some((queued_bytes, moved_now)) = queued(member.stream) else { continue };
+            let held_bytes = queued_bytes + *holds as usize;
+            if moved_now >= *moved + PROGRESS_BYTES {
+                (*moved, *since) = (moved_now, now);
+            } else if held_bytes >= least && now.since(*since) >= stalled {
                 holders.push(Holder { place, held_bytes });
             }
         }

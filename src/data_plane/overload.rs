@@ -30,9 +30,7 @@ const LONG_TURN: Duration = Duration::from_millis(2);
 const RELIEVE_EVERY: Duration = Duration::from_millis(100);
 /// Idle upstream connections kept per endpoint while connections are not kept.
 const UPSTREAM_IDLE_MIN: usize = 2;
-/// What counts as much memory of a stalled exchange: the largest relay buffer.
-const HELD_BYTES_MIN: usize = 256 << 10;
-/// For how long an exchange must not have moved.
+/// For how long an exchange must hardly have moved to be reset.
 const STALLED: Duration = Duration::from_secs(2);
 /// Exchanges reset in one round at most.
 const STALLED_MAX: usize = 50;
@@ -207,8 +205,8 @@ fn relieve(worker: &Worker) {
         worker.trim();
     }
     if shedding.cuts_stalled() {
-        let bounds = (HELD_BYTES_MIN, STALLED_MAX);
-        let queued = |stream| worker.rt.queued(stream).map(|queued| (queued.held_bytes, queued.sent_bytes));
+        let bounds = (shedding.stalled_bytes_min(), STALLED_MAX);
+        let queued = |stream| worker.rt.queued(stream).map(|queued| (queued.held_bytes, queued.moved_bytes));
         shed.stalled_reset.add(crowd.end_stalled(now, STALLED, bounds, queued));
     }
     if shedding.evicts_idle() {

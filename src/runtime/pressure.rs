@@ -15,13 +15,13 @@ use crate::sys;
 #[derive(Clone, Copy)]
 pub struct StreamId(pub(crate) Token);
 
-/// What a stream has still to send.
+/// How a stream stands, seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Queued {
-    /// Memory that the queue holds, which is more than the bytes in it.
+    /// Memory that holds what it has still to send, which is more than the bytes in it.
     pub held_bytes: usize,
-    /// Bytes that the kernel has taken since the stream began.
-    pub sent_bytes: u64,
+    /// Bytes that the kernel has taken from it and given to it since it began.
+    pub moved_bytes: u64,
 }
 
 impl Stream {
@@ -54,7 +54,7 @@ impl Runtime {
         let sockets = self.core.sockets.borrow();
         let socket = sockets.get(stream.0).filter(|socket| !socket.closing)?;
         let held_bytes = socket.output.as_ref().map_or(0, |output| output.held_bytes());
-        Some(Queued { held_bytes, sent_bytes: socket.sent })
+        Some(Queued { held_bytes, moved_bytes: socket.sent + socket.received })
     }
 
     /// Gives memory back that is kept for reuse; returns how many bytes, as far as they are counted.
@@ -129,13 +129,13 @@ mod tests {
             let (server, client) =
                 (listener.accept().await.expect("accepted"), client.await.expect("connected"));
             let id = client.id();
-            assert_eq!(rt.queued(id), Some(Queued { held_bytes: 0, sent_bytes: 0 }));
+            assert_eq!(rt.queued(id), Some(Queued { held_bytes: 0, moved_bytes: 0 }));
             let mut body = rt.relay_buf(256 << 10);
             body.append(b"body");
             client.write_buf(body);
             assert!(rt.queued(id).is_some_and(|queued| queued.held_bytes >= 256 << 10));
             client.flushed(0).await.expect("sent");
-            assert_eq!(rt.queued(id), Some(Queued { held_bytes: 0, sent_bytes: 4 }));
+            assert_eq!(rt.queued(id), Some(Queued { held_bytes: 0, moved_bytes: 4 }));
             drop((client, server));
             assert_eq!(rt.queued(id), None);
         })

@@ -32,6 +32,7 @@ mod hedging;
 mod holding;
 mod idle;
 mod long;
+mod overload;
 mod piped;
 mod refusals;
 mod resources;

@@ -20,6 +20,7 @@ mod isolation;
 mod keep_alive;
 mod limits;
 mod operations;
+mod overload;
 mod piped;
 mod proxying;
 mod smuggling;

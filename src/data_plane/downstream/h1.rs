@@ -10,6 +10,7 @@
 use crate::bell::Seat;
 use crate::crowd::Place;
 use crate::exchange::{Exchange, HeadBytes, Upload};
+use crate::overload;
 use crate::respond;
 use crate::serve::{self, Next};
 use crate::worker::Worker;
@@ -171,6 +172,8 @@ impl Connection {
         match reader.read(&first, &mut x.head).map_err(HeadFault::Refused)? {
             Progress::Complete(length) => self.keep_head(x, first, length),
             Progress::Partial => {
+                // Collecting it takes memory. The rest of it may be on its way, so there is nothing to answer.
+                overload::admit(&self.worker).map_err(|_| HeadFault::Ended(Cause::Shed))?;
                 let deadline = began + listener.timeouts.head;
                 // Heads almost always arrive whole; the other case must not make every connection's future larger.
                 Box::pin(self.read_rest_of_head(x, reader, first, deadline)).await?;
@@ -204,11 +207,13 @@ impl Connection {
         drop(first);
         self.timer.set(deadline);
         loop {
-            let received = match race(self.stream.recv(), &self.timer).await {
+            self.worker.overload.crowd.holds(self.place, bytes.capacity());
+            let received = match race(self.unless_shed(self.stream.recv()), &self.timer).await {
                 None => return Err(HeadFault::Timeout),
-                Some(Err(_)) => return Err(HeadFault::Ended(Cause::HeadTruncated)),
-                Some(Ok(buf)) if buf.is_empty() => return Err(HeadFault::Ended(Cause::HeadTruncated)),
-                Some(Ok(buf)) => buf,
+                Some(Err(cause)) => return Err(HeadFault::Ended(cause)),
+                Some(Ok(Err(_))) => return Err(HeadFault::Ended(Cause::HeadTruncated)),
+                Some(Ok(Ok(buf))) if buf.is_empty() => return Err(HeadFault::Ended(Cause::HeadTruncated)),
+                Some(Ok(Ok(buf))) => buf,
             };
             // The reader refuses a head above its limit, so `bytes` stays below that limit plus one receive.
             bytes.extend_from_slice(&received);
@@ -233,6 +238,19 @@ impl Connection {
         let next = Box::pin(respond::refuse(self, x, cause)).await;
         crate::finish::exchange(self, x);
         next
+    }
+
+    /// The output of `wait`, or why the connection should end before there is one.
+    pub(crate) async fn unless_shed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Cause> {
+        let mut wait = std::pin::pin!(wait);
+        poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if self.worker.overload.crowd.is_told(self.place, cx.waker()) => {
+                Poll::Ready(Err(Cause::Shed))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
     /// Ready when the client has gone for good; bytes that it sends early stay with the stream.

@@ -94,6 +94,7 @@ pub(crate) async fn upload(
             return Err(Cause::BodyTooLarge.into());
         }
         upload.replay.keep(&buf[part.payload.clone()], limits.replay_bytes_max);
+        conn.worker.overload.crowd.holds(conn.place, upload.replay.payload.capacity());
         if part.consumed < received {
             // The next request begins in this buffer; it is copied, for the body's part goes on as it is.
             conn.stream.unread(Buf::from_vec(buf[part.consumed..].to_vec()));
@@ -119,9 +120,10 @@ async fn receive_paced(
     loop {
         let wait = Wait::begin(rt);
         conn.timer.set((wait.began() + pace.patience()).min(deadline));
-        let received = race(size.receive(conn, &conn.stream, remaining), &conn.timer).await;
+        let receive = conn.unless_shed(size.receive(conn, &conn.stream, remaining));
+        let received = race(receive, &conn.timer).await;
         let now = rt.now();
-        match received {
+        match received.transpose()? {
             Some(Ok(buf)) if buf.is_empty() => return Err(Cause::ClientGone.into()),
             Some(Err(_)) => return Err(Cause::ClientGone.into()),
             Some(Ok(buf)) => {

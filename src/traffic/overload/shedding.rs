@@ -72,6 +72,16 @@ impl Shedding {
         self.space.level() >= Level::Cut
     }
 
+    /// How much a stalled exchange must hold to be reset: a large relay buffer at first; in the end also what a head that
+    /// arrives in pieces takes.
+    pub fn stalled_bytes_min(self) -> usize {
+        match self.space.level() {
+            Level::Evict => 8 << 10,
+            Level::Refuse | Level::Pause => 32 << 10,
+            _ => 256 << 10,
+        }
+    }
+
     /// Of 1000 new requests, how many are refused. For space: none at 90 %, all from 95 % on. For time: a part, see
     /// [`REFUSED_FOR_TIME_MAX`].
     pub fn refused(self) -> Permille {

@@ -1,7 +1,7 @@
 //! `raw`: a client that sends exactly the bytes it is given and reads answers strictly.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::PATIENCE;
@@ -75,6 +75,15 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;
         stream.set_nodelay(true).ok()?;
         Some(Client { stream, pending: Vec::new() })
+    }
+
+    /// Connects from an address of this machine.
+    pub(crate) fn connect_from(address: SocketAddr, from: IpAddr) -> Option<Client> {
+        let kind = socket2::Type::STREAM;
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), kind, None).ok()?;
+        socket.bind(&SocketAddr::from((from, 0)).into()).ok()?;
+        socket.connect_timeout(&address.into(), PATIENCE).ok()?;
+        Some(Client { stream: socket.into(), pending: Vec::new() })
     }
 
     /// Connects with a small receive buffer, so that an unread answer soon holds up its sender.

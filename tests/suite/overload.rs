@@ -1,0 +1,110 @@
+//! More clients, bytes or requests than there is room for (R92, R98, R99, R141, R144).
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Client, Ending, Nginx, Origin, Reply, Ringway, Setup, wait_until};
+
+/// A client address of its own; all of 127.0.0.0/8 is this machine, and only 127.0.0.1 is exempt from limits.
+fn address(group: u8, last: u8) -> IpAddr {
+    Ipv4Addr::new(127, 0, group, last).into()
+}
+
+/// How many connections ended for that cause.
+fn ended(ringway: &Ringway, cause: &str) -> u64 {
+    metric(ringway, &format!("ringway_connections_ended_total{{cause=\"{cause}\""))
+}
+
+/// Sum of all samples that begin like this.
+fn metric(ringway: &Ringway, begins: &str) -> u64 {
+    let text = ringway.admin("/metrics").text();
+    let values =
+        text.lines().filter(|line| line.starts_with(begins)).filter_map(|line| line.rsplit(' ').next());
+    values.filter_map(|value| value.parse::<f64>().ok()).map(|value| value as u64).sum()
+}
+
+/// The status of one request, where there may be no answer at all.
+fn ask(client: &mut Client) -> Option<u16> {
+    client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    client.try_response("GET").ok().map(|response| response.status)
+}
+
+both! {
+    fn r92_an_address_over_its_limit_is_reset_and_others_are_served(io) {
+        let origin = Origin::ok("x");
+        let listener = "limits { connections-per-client 20; }";
+        let ringway = Setup { listener, ..Setup::to(origin.address()) }.start(io);
+        let web = ringway.address("web");
+        let mut flood: Vec<Client> = (0..60).filter_map(|_| Client::connect_from(web, address(0, 5))).collect();
+        wait_until("forty were too many", || ended(&ringway, "client_connections") == 40);
+        let mut other = Client::connect_from(web, address(0, 6)).expect("another address");
+        assert_eq!(other.get("/").status, 200);
+        flood.retain_mut(|client| client.ending_within(Duration::from_millis(10)) == Ending::Open);
+        assert_eq!(flood.len(), 20, "as many as are allowed stay open");
+        assert!(flood.iter_mut().all(|client| client.get("/").status == 200), "and are served");
+        drop(flood);
+        wait_until("there is room for the address again", || {
+            Client::connect_from(web, address(0, 5)).is_some_and(|mut client| ask(&mut client) == Some(200))
+        });
+        ringway.stop_after((other, origin));
+    }
+
+    fn r92_a_flood_from_many_addresses_leaves_others_unharmed(io) {
+        let origin = Origin::ok("x");
+        let listener = "limits { connections-per-client 8; }";
+        let ringway = Setup { listener, ..Setup::to(origin.address()) }.start(io);
+        let web = ringway.address("web");
+        let mut local = ringway.client();
+        let mut flood = Vec::new();
+        for last in 1..=100 {
+            flood.extend((0..12).filter_map(|_| Client::connect_from(web, address(7, last))));
+            assert_eq!(local.get("/").status, 200);
+        }
+        wait_until("four of each were too many", || ended(&ringway, "client_connections") == 400);
+        let counted = ringway.status()["overload"]["client_connections_counted"].as_u64();
+        assert!(counted.is_some_and(|counted| (790..=800).contains(&counted)), "{counted:?}");
+        let mut crowd: Vec<Client> = (0..40).map(|_| ringway.client()).collect();
+        assert!(crowd.iter_mut().all(|client| client.get("/").status == 200), "127.0.0.1 has no limit");
+        ringway.stop_after((local, flood, crowd, origin));
+    }
+
+    fn r92_trusted_proxies_and_off_have_no_limit(io) {
+        for listener in [
+            "trusted-proxies \"127.0.3.0/24\"\nlimits { connections-per-client 2; }",
+            "limits { connections-per-client \"off\"; }",
+        ] {
+            let origin = Origin::ok("x");
+            let ringway = Setup { listener, ..Setup::to(origin.address()) }.start(io);
+            let web = ringway.address("web");
+            let mut clients: Vec<Client> =
+                (0..10).filter_map(|_| Client::connect_from(web, address(3, 1))).collect();
+            assert!(clients.iter_mut().all(|client| client.get("/").status == 200));
+            ringway.stop_after((clients, origin));
+        }
+    }
+
+    fn r141_a_configuration_that_does_not_fit_is_refused_with_the_table(io) {
+        let text = Setup { top: "memory \"16MiB\"\nworkers 2\n", ..Setup::to("127.0.0.1:1".parse().expect("an address")) };
+        let (mut process, _folder) = Ringway::spawn(&text.text(), io);
+        let status = process.wait().expect("it ends");
+        assert_eq!(status.code(), Some(1));
+        let said = process.stderr();
+        for part in ["receive buffers of a worker", "all together", "16.0", "does not fit", "fewer `workers`"] {
+            assert!(said.contains(part), "{part:?} is missing:\n{said}");
+        }
+    }
+
+    fn r141_what_fits_with_fewer_connections_says_so_and_shows_the_table(io) {
+        let origin = Origin::ok("x");
+        let ringway = Setup { top: "memory \"100MiB\"\nworkers 2\n", ..Setup::to(origin.address()) }.start(io);
+        let said = ringway.stderr();
+        assert!(said.contains("client connections and") && said.contains("fits into 100 MiB"), "{said}");
+        let status = ringway.status();
+        let budget = &status["budget"];
+        assert_eq!(budget["limit_bytes"], 100 << 20);
+        assert!(budget["sum_bytes"].as_u64().is_some_and(|sum| sum <= 95 << 20), "{budget}");
+        assert!(status["connections"]["max"].as_u64().is_some_and(|max| (1_000..20_000).contains(&max)), "{status}");
+        assert_eq!(ringway.client().get("/").status, 200);
+        ringway.stop_after(origin);
+    }
+}
