@@ -4,7 +4,9 @@
 //!
 //! - memory: the resident size of the process, read by whichever worker comes first, and what the kernel holds for sockets;
 //! - descriptors: the sockets of all workers;
-//! - time: how long an event waits that is ready. A probe goes through the same queue as all events.
+//! - time: how much work lies ahead of an event that is ready. A probe goes through the same queue as all events, and what
+//!   the worker computes until it returns is that work. It is CPU time, not time of day: a worker whose CPU is taken by
+//!   others, or that stood still, has no more to do than before, and refusing work would not bring the CPU back.
 //!
 //! `traffic::overload` makes levels and decisions of that. Steps that concern requests look at the cells here; steps that
 //! concern connections are done by one task, which sleeps while nothing presses.
@@ -49,8 +51,8 @@ pub(crate) struct Overload {
     meter: Option<ResidentMeter>,
     sampled: Cell<Instant>,
     turns: Cell<u32>,
-    /// When a probe was sent that has not returned, and how many had returned before it.
-    probe: Cell<Option<(Instant, u64)>>,
+    /// CPU time at which a probe was sent that has not returned, and how many had returned before it.
+    probe: Cell<Option<(Duration, u64)>>,
     refused: Cell<Permille>,
     repeats_not: Cell<bool>,
     closes: Cell<bool>,
@@ -113,7 +115,8 @@ pub(crate) fn end_of_turn(worker: &Worker, spent: Duration) {
         && worker.rt.probes_returned() > before
     {
         overload.probe.set(None);
-        overload.lag.borrow_mut().sample(now, now.since(sent));
+        // The rest of this turn included, as an event behind the probe would have to wait for it.
+        overload.lag.borrow_mut().sample(now, worker.rt.cpu_time().saturating_sub(sent));
     }
     if now.since(overload.sampled.get()) < SAMPLE_EVERY {
         return;
@@ -123,7 +126,7 @@ pub(crate) fn end_of_turn(worker: &Worker, spent: Duration) {
     let is_busy = overload.turns.take() > 1 || spent >= LONG_TURN;
     if is_busy && overload.probe.get().is_none() {
         let before = worker.rt.probes_returned();
-        overload.probe.set(worker.rt.send_probe().then_some((now, before)));
+        overload.probe.set(worker.rt.send_probe().then(|| (worker.rt.cpu_time(), before)));
     }
     sample(worker, now);
 }

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use crate::driver::{Driver, Token};
 use crate::runtime::Runtime;
@@ -35,7 +36,7 @@ impl Runtime {
     /// Sends an event to this worker through the queue that all its events go through. False where there is no such
     /// queue: in the simulation.
     ///
-    /// The time until [`Runtime::probes_returned`] has grown is how long an event waits that is ready now.
+    /// What the worker computes until [`Runtime::probes_returned`] has grown is what an event waits for that is ready now.
     pub fn send_probe(&self) -> bool {
         let has_queue = !matches!(*self.core.driver.borrow(), Driver::Sim(_));
         if has_queue {
@@ -47,6 +48,15 @@ impl Runtime {
     /// How many events of [`Runtime::send_probe`] or of other threads have arrived. Several may arrive as one.
     pub fn probes_returned(&self) -> u64 {
         self.core.driver.borrow().counts().wakes
+    }
+
+    /// CPU time that this worker has used; nothing in the simulation, where turns take none. One system call.
+    pub fn cpu_time(&self) -> Duration {
+        if matches!(*self.core.driver.borrow(), Driver::Sim(_)) {
+            Duration::ZERO
+        } else {
+            sys::thread_cpu_time()
+        }
     }
 
     /// What a stream has still to send; `None` when it is gone.
@@ -100,7 +110,6 @@ mod tests {
     use crate::{BindOptions, ConnectOptions, IoChoice, Options, bind, probe};
     use base::addr::Addr;
     use std::net::Ipv4Addr;
-    use std::time::Duration;
 
     #[test]
     fn a_probe_comes_back_through_the_queue_of_events() {

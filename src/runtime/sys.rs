@@ -46,6 +46,14 @@ pub(crate) fn accept_now(listener: RawFd, nonblocking: bool) -> Option<RawFd> {
     (fd >= 0).then_some(fd)
 }
 
+/// CPU time that the calling thread has used.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `at` is a valid timespec to write to. The call cannot fail for this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut at) };
+    Duration::from_secs(at.tv_sec.unsigned_abs()) + Duration::from_nanos(at.tv_nsec.unsigned_abs())
+}
+
 /// Size of a page of memory.
 pub(crate) fn page_bytes() -> u64 {
     // SAFETY: no memory is passed.

@@ -1,7 +1,6 @@
-//! How long whatever is ready waits for the worker.
+//! How much work lies ahead of whatever is ready: how long it waits for the worker, as far as that is the worker's doing.
 //!
-//! A single late moment is no overload: one long turn, a page that had to be fetched, a machine that was busy elsewhere.
-//! Overload is a queue that does not get shorter. So what counts is the shortest wait within a window (as in CoDel): as
+//! A single long wait is no overload: one long turn, many events at once. Overload is a queue that does not get shorter. So what counts is the shortest wait within a window (as in CoDel): as
 //! long as one of them was short, the queue had been empty meanwhile.
 
 use super::pressure::{Permille, permille};
@@ -19,8 +18,9 @@ pub struct Lag {
 
 /// Long enough for a dozen samples, short enough to react before clients give up.
 const WINDOW: Duration = Duration::from_millis(200);
-/// With fewer samples a window says nothing: the worker was idle, or stood still once.
+/// A window with fewer samples is kept open, for samples come late when the queue is long; but not for ever.
 const SAMPLES_MIN: u32 = 2;
+const WINDOW_MAX: Duration = Duration::from_secs(1);
 /// A standing wait of this much is a pressure of 1000.
 pub const LAG_LIMIT: Duration = Duration::from_millis(50);
 
@@ -46,10 +46,10 @@ impl Lag {
 
     fn turn_window(&mut self, now: Instant) {
         let open = now.since(self.since);
-        if open < WINDOW {
+        let said_something = self.samples >= SAMPLES_MIN;
+        if open < WINDOW || (open < WINDOW_MAX && self.samples > 0 && !said_something) {
             return;
         }
-        let said_something = self.samples >= SAMPLES_MIN;
         self.standing = if said_something { self.shortest.unwrap_or_default() } else { Duration::ZERO };
         (self.since, self.shortest, self.samples) = (now, None, 0);
     }

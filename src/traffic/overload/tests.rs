@@ -79,6 +79,9 @@ fn one_long_wait_is_no_lag_and_a_standing_queue_is() {
     let mut lag = Lag::default();
     lag.sample(at(1_000), ms(900));
     assert_eq!(lag.pressure(at(1_300)), 0, "one sample says nothing");
+    assert_eq!(lag.pressure(at(2_000)), 0, "however long one waits for another");
+    let mut lag = Lag::default();
+    lag.pressure(at(1_300));
     for step in 0..10 {
         lag.sample(at(1_300 + step * 20), if step == 7 { ms(1) } else { ms(80) });
     }
