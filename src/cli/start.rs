@@ -151,7 +151,7 @@ fn bounded(
         say(format_args!(
             "at most {} client connections and {} MiB of relay buffers: that is what fits into {} MiB, {}; see `ringway status`",
             u64::from(limits.connections_max) * workers as u64,
-            limits.relay_buffers_bytes_max * workers as u64 >> 20,
+            (limits.relay_buffers_bytes_max * workers as u64) >> 20,
             memory.bytes >> 20,
             memory.from,
         ));

@@ -30,7 +30,7 @@ const GROUP_BITS: u32 = 15;
 const COUNT_MASK: u64 = (1 << GROUP_BITS) - 1;
 
 /// Connections per address that a listener can allow at most.
-pub const CONNECTIONS_PER_CLIENT_MAX: u32 = COUNT_MASK as u32;
+pub const CONNECTIONS_PER_CLIENT_MAX: u32 = (1 << GROUP_BITS) - 1;
 
 /// The table. Shared by all workers for the life of the process.
 pub struct Clients {
