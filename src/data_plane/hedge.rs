@@ -14,6 +14,7 @@
 
 use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::{AttemptFacts, Exchange, HeadBytes};
+use crate::overload;
 use crate::serve::{self, Asked, Fault, InFlight};
 use crate::upstream::choose;
 use crate::upstream::h1::{self, Answer, Patience};
@@ -81,12 +82,19 @@ pub(crate) async fn ask<'a>(
 ) -> Result<Asked<'a>, Fault> {
     let began = conn.worker.rt.now();
     let slow = conn.worker.rt.timer();
-    slow.set(began + rules.after);
+    let learned = &route.stats.hedge_delay;
+    if let Some(delay) = rules.delay(learned) {
+        slow.set(began + delay);
+    }
     let memory = std::mem::take(&mut x.response);
     x.failed.push(first.id); // for the choice of the second endpoint
     let finish = run(Question { conn, x, route, upstream }, upstream, first, &slow, memory).await;
     x.failed.pop();
     let finish = finish?;
+    if finish.earlier.is_none() && finish.last.lease.is_ok() {
+        // The first endpoint has answered now, or is slower than this.
+        rules.learn(learned, conn.worker.rt.now().since(began));
+    }
     if let Some((second, since)) = finish.second {
         x.attempts += 1;
         if finish.earlier.is_none() {
@@ -150,12 +158,15 @@ async fn run<'a>(
     }
 }
 
-/// An endpoint for the second leg, if there is one and the budget allows it.
+/// An endpoint for the second leg, if there is one and neither pressure nor the budget forbids it.
 fn second_endpoint<'a>(
     Question { conn, x, .. }: Question<'_>,
     upstream: &'a Upstream,
 ) -> Option<&'a Endpoint> {
     let endpoint = choose::another(conn, x, upstream)?;
+    if !overload::may_repeat(&conn.worker, true) {
+        return None;
+    }
     upstream.budget.try_withdraw(conn.worker.rt.now()).then_some(endpoint)
 }
 

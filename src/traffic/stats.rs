@@ -2,6 +2,7 @@
 //!
 //! Every counter has one writer, its worker; the control plane reads all shards and adds them up.
 
+use crate::hedge::LearnedDelay;
 use crate::{Cause, Phase, Phases};
 use base::ids::WorkerId;
 use base::stat::{Counter, Histogram};
@@ -13,6 +14,8 @@ pub struct RouteStats {
     /// By [`WorkerId`]. A shard is made with its worker's first request: 25 KiB that most routes of a large configuration
     /// never need.
     shards: Box<[OnceLock<Box<RouteShard>>]>,
+    /// For a route that hedges after a percentile.
+    pub hedge_delay: LearnedDelay,
 }
 
 /// One worker's part.
@@ -31,7 +34,10 @@ pub struct RouteShard {
 impl RouteStats {
     /// Empty statistics for `workers` workers.
     pub fn new(workers: usize) -> Self {
-        RouteStats { shards: (0..workers).map(|_| OnceLock::new()).collect() }
+        RouteStats {
+            shards: (0..workers).map(|_| OnceLock::new()).collect(),
+            hedge_delay: LearnedDelay::default(),
+        }
     }
 
     /// The part that `worker` writes. Panics when there is no such worker.

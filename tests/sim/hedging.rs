@@ -49,6 +49,32 @@ fn nothing_wrong_is_told_and_nothing_done_twice_by_hedging_whatever_upstreams_do
 }
 
 #[test]
+fn a_percentile_hedges_its_share_of_requests() {
+    for seed in seeds().into_iter().take(20) {
+        let world = simulate(smooth(seed), &hedged("hedge after=\"p90\""), |world| async move {
+            for last in 1..=3 {
+                upstream::start(
+                    &world,
+                    endpoint(last),
+                    Manner::Terse { think_max: Duration::from_millis(20) },
+                );
+            }
+            world.settle().await;
+            let stream = world.dial(client_host(1)).await.expect("connected");
+            let mut incoming = Incoming::new(&stream);
+            for n in 0..400 {
+                let ask = Ask::get(&format!("n{n}"));
+                stream.write(|out| out.extend_from_slice(&ask.bytes(&world).0));
+                let reply = incoming.reply("GET").await.expect("an answer");
+                world.ledger.judge(&ask, &reply);
+            }
+        });
+        let hedges = world.stats.hedges.get();
+        assert!((15..=90).contains(&hedges), "seed {seed}: {hedges} of 400 requests were hedged");
+    }
+}
+
+#[test]
 fn a_slow_endpoint_costs_no_more_than_the_delay_and_a_quick_answer() {
     each_seed(|seed| {
         let kdl = hedged("hedge after=\"50ms\"");

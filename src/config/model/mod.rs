@@ -17,7 +17,7 @@ mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
 pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck};
-pub use hedge::Hedge;
+pub use hedge::{Hedge, HedgeAfter};
 pub use listener::{Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
 pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};

@@ -15,7 +15,8 @@ impl Check<'_> {
             ("the first attempt (per-try)", route.per_try(site)),
         ];
         for (what, bound) in bounds {
-            if bound.is_some_and(|bound| !bound.is_zero() && hedge.after >= bound) {
+            let Some((after, bound)) = hedge.after.time().zip(bound) else { continue };
+            if !bound.is_zero() && after >= bound {
                 let what = format!("{what} is over before a second endpoint would be asked");
                 let hint = Some("make after= shorter".to_owned());
                 self.error(Code::Contradiction, &route.origin, "/hedge/after", what, hint);

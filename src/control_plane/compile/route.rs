@@ -8,7 +8,7 @@ use config::model::{HeaderEdits, RetryOn as WrittenRetryOn};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use traffic::filter::{Chain, FieldRule, Filter, Headers, Rewrite, Template};
-use traffic::hedge::HedgeRules;
+use traffic::hedge::{HedgeAfter, HedgeRules};
 use traffic::retry::{RetryOn, RetryRules};
 use traffic::snapshot::{Action, FixedResponse, Redirect, Route, RouteTimeouts, Split};
 use traffic::stats::RouteStats;
@@ -45,7 +45,7 @@ impl<'c> Compiler<'c> {
                     response_head: route.timeouts.response_header.map(|bound| bound.at().unwrap_or(FOREVER)),
                 },
                 retry: retry_rules(&route.retry()),
-                hedge: route.hedge.as_ref().map(|hedge| HedgeRules { after: hedge.after }),
+                hedge: route.hedge.as_ref().map(hedge_rules),
                 body_bytes_max: self.body_bytes_max(place),
                 stats: self.carried.stats(&name).unwrap_or_else(|| Arc::new(RouteStats::new(self.workers))),
                 name: name.into(),
@@ -167,6 +167,14 @@ fn field_rules(written: &HeaderEdits) -> Vec<FieldRule> {
     let set = written.set.iter().map(|pair| FieldRule::Set(bytes(&pair.name), bytes(&pair.value)));
     let added = written.add.iter().map(|pair| FieldRule::Add(bytes(&pair.name), bytes(&pair.value)));
     removed.chain(set).chain(added).collect()
+}
+
+fn hedge_rules(written: &config::model::Hedge) -> HedgeRules {
+    let after = match written.after {
+        config::model::HedgeAfter::Time(time) => HedgeAfter::Time(time),
+        config::model::HedgeAfter::Percentile(percent) => HedgeAfter::Percentile(percent),
+    };
+    HedgeRules { after }
 }
 
 fn retry_rules(written: &config::model::Retry) -> RetryRules {

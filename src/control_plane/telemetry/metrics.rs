@@ -28,6 +28,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
     idle_connections(&mut out, node, &snapshot);
+    hedging(&mut out, &snapshot);
     states(&mut out, node, &snapshot);
     checks(&mut out, node);
     access_log(&mut out, node);
@@ -305,6 +306,18 @@ fn upstreams(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
     let mut family = out.family("ringway_retries_refused", Kind::Counter, help);
     for upstream in &snapshot.upstreams {
         family.whole(&[("upstream", &upstream.name)], upstream.budget.refused());
+    }
+}
+
+/// After how long routes with a hedge ask a second endpoint.
+fn hedging(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Time after which a second endpoint is asked, fixed or learned, by route.";
+    let mut family = out.family("ringway_hedge_delay_seconds", Kind::Gauge, help);
+    for route in &snapshot.routes {
+        let delay = route.hedge.and_then(|hedge| hedge.delay(&route.stats.hedge_delay));
+        if let Some(delay) = delay {
+            family.real(&[("route", &route.name)], delay.as_secs_f64());
+        }
     }
 }
 
