@@ -191,10 +191,6 @@ impl Core {
     /// Frees what is kept for reuse: buffers and output queues.
     pub(crate) fn trim(&self) -> u64 {
         self.outputs.borrow_mut().clear();
-        let mut pipes = self.pipes.borrow_mut();
-        // The first call closes those that were long free, the second all.
-        pipes.trim();
-        pipes.trim();
         self.buffers.trim()
     }
 
@@ -448,7 +444,7 @@ fn received(socket: &mut Socket, result: Result<Received, Errno>, now: Instant) 
         }
     };
     match buf.is_empty() {
-        true => socket.peer_ended(now),
+        true => (socket.end, socket.ended_at) = (Some(End::Eof), now),
         false => socket.deliver(buf),
     }
     socket.reader.clone()

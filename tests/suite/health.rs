@@ -160,10 +160,10 @@ both! {
         wait_until("checks go on", || endpoint(&ringway, 0)["check"]["last_ms_ago"].as_u64() < Some(900));
         let said = endpoint(&ringway, 0);
         assert_eq!((&said["state"], &said["failures"], &said["ejections"]), (&"up".into(), &0.into(), &0.into()));
-        let stalls: f64 = (0..2)
-            .map(|worker| metric(&ringway, &format!("ringway_worker_stalls_total{{worker=\"{worker}\"}}")))
+        let gaps: f64 = (0..2)
+            .map(|worker| metric(&ringway, &format!("ringway_worker_gaps_total{{worker=\"{worker}\"}}")))
             .sum();
-        assert!(stalls >= 1.0, "{stalls}");
+        assert!(gaps >= 1.0, "{gaps}");
         assert!(!ringway.stderr().contains("is down") && !ringway.stderr().contains("ejected"));
         gate.open();
         ringway.stop_after((clients, origin));

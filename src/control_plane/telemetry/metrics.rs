@@ -170,7 +170,6 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_worker_requests", "Requests by worker.", |w| &w.requests),
     ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),
     ("ringway_balance_held", "Requests that waited for the first health check of an upstream.", |w| &w.held),
-    ("ringway_worker_stalls", "Times that the worker found it had not run for more than 2 s.", |w| &w.stalls),
     ("ringway_hedges", "Requests sent to a second endpoint because the first one was slow.", |w| &w.hedges),
     ("ringway_hedges_won", "Such requests that the second endpoint answered first.", |w| &w.hedges_won),
     ("ringway_pool_hits", "Attempts that found an idle upstream connection.", |w| &w.pool_hits),
@@ -179,12 +178,12 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_upstream_excess", "Responses that bytes followed which belong to none.", |w| {
         &w.upstream_excess
     }),
-    ("ringway_spliced_bytes", "Bytes of long bodies passed on by the kernel.", |w| &w.spliced_bytes),
-    ("ringway_copied_bytes", "Bytes of bodies, after what came with the head, that were copied.", |w| {
-        &w.copied_bytes
+    ("ringway_spliced_bytes", "Bytes of long responses passed on by the kernel, without copying.", |w| {
+        &w.spliced_bytes
     }),
-    ("ringway_splice_no_pipe", "Long bodies copied because no pipe was free.", |w| &w.splice_no_pipe),
-    ("ringway_splice_unsupported", "Long bodies copied because the kernel refused to splice.", |w| {
+    ("ringway_copied_bytes", "Bytes of long responses copied through the process.", |w| &w.copied_bytes),
+    ("ringway_splice_no_pipe", "Long responses copied because no pipe was free.", |w| &w.splice_no_pipe),
+    ("ringway_splice_unsupported", "Long responses copied because the kernel refused to splice.", |w| {
         &w.splice_unsupported
     }),
     ("ringway_fields_dropped", "Header fields not forwarded because of their names.", |w| &w.fields_dropped),

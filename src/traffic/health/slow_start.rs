@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Share with which an endpoint begins.
 const FIRST_PERMILLE: u64 = 100;
 
-/// A slow start: from [`SlowStart::from`] on, for [`SlowStart::lasts`].
+/// When it begins, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SlowStart {
     /// Milliseconds; 0 when it begins with the first request that the endpoint could get.
