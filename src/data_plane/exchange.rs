@@ -216,8 +216,10 @@ impl Exchange {
         self.deadline = Instant::NEVER;
     }
 
-    /// Gives up what must not outlive the exchange: received buffers and large allocations.
-    pub(crate) fn release(&mut self) {
+    /// Gives up what must not outlive the exchange: received buffers, large allocations, and its generation for the one
+    /// in force.
+    pub(crate) fn release(&mut self, in_force: Rc<Generation>) {
+        self.generation = in_force;
         self.head.clear();
         self.response.clear();
         self.head_bytes = HeadBytes::None;

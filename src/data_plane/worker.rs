@@ -161,6 +161,8 @@ impl Worker {
             // The old one is dropped after the borrow has ended: its drop borrows `snapshots`.
             let old = self.generation.replace(Rc::new(generation));
             drop(old);
+            // Spare exchanges must not keep it either, or it would live until the last of them is used again.
+            self.spare.borrow_mut().iter_mut().for_each(|spare| spare.generation = self.generation());
         }
     }
 
@@ -187,7 +189,7 @@ impl Worker {
     pub(crate) fn give_back(&self, mut exchange: Box<Exchange>) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_EXCHANGES_MAX {
-            exchange.release();
+            exchange.release(self.generation());
             spare.push(exchange);
         }
     }

@@ -170,6 +170,8 @@ causes! {
     NoEndpoint = "no_endpoint", Ringway, Balance, 503, "destination_unavailable";
     /// Too few endpoints of the upstream are healthy.
     NoHealthyEndpoint = "no_healthy_endpoint", Ringway, Balance, 503, "destination_unavailable";
+    /// No name of the upstream has been resolved yet.
+    NameUnresolved = "name_unresolved", Ringway, Balance, 503, "dns_error";
     /// The endpoint refused the connection.
     ConnectRefused = "connect_refused", Upstream, Lease, 502, "connection_refused";
     /// The endpoint cannot be reached.

@@ -196,6 +196,8 @@ pub struct Upstream {
     pub origin: Origin,
     /// By [`EndpointId`].
     pub endpoints: Vec<Endpoint>,
+    /// There are no endpoints because none of the upstream's names has been resolved yet.
+    pub unresolved: bool,
     pub balancer: Balancer,
     pub timeouts: UpstreamTimeouts,
     /// When traffic alone takes an endpoint out, and how one comes back.

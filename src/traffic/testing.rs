@@ -60,6 +60,7 @@ pub(crate) fn upstream(algorithm: Algorithm, endpoints: Vec<Endpoint>) -> Upstre
         name: "test".into(),
         origin: Origin::built_in("test"),
         endpoints,
+        unresolved: false,
         balancer,
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),

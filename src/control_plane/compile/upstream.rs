@@ -26,6 +26,7 @@ impl Compiler<'_> {
                 name: written.name.as_str().into(),
                 origin: origin(&written.origin),
                 endpoints,
+                unresolved: false,
                 balancer,
                 timeouts: timeouts(&written.timeouts),
                 ejection: health::ejection(written),

@@ -19,7 +19,7 @@ pub(crate) async fn endpoint<'a>(
 ) -> Result<&'a Endpoint, Fault> {
     match choose(conn, x, upstream, true) {
         Err(NoEndpoint::Unchecked) => Box::pin(after_first_check(conn, x, upstream)).await,
-        chosen => chosen.map_err(refusal),
+        chosen => chosen.map_err(|none| refusal(upstream, none)),
     }
 }
 
@@ -47,7 +47,7 @@ async fn after_first_check<'a>(
         let may_wait = rt.now() < until;
         match choose(conn, x, upstream, may_wait) {
             Err(NoEndpoint::Unchecked) => {}
-            chosen => return chosen.map_err(refusal),
+            chosen => return chosen.map_err(|none| refusal(upstream, none)),
         }
     }
 }
@@ -66,8 +66,9 @@ fn choose<'a>(
     chosen.map(|id| upstream.endpoint(id))
 }
 
-fn refusal(none: NoEndpoint) -> Fault {
+fn refusal(upstream: &Upstream, none: NoEndpoint) -> Fault {
     match none {
+        NoEndpoint::Absent if upstream.unresolved => Cause::NameUnresolved.into(),
         NoEndpoint::Absent => Cause::NoEndpoint.into(),
         NoEndpoint::Unhealthy | NoEndpoint::Unchecked => Cause::NoHealthyEndpoint.into(),
     }

@@ -129,13 +129,16 @@ impl Pool {
         false
     }
 
-    /// Keeps a connection whose last response was complete.
+    /// Keeps a connection whose last response was complete, unless its endpoint has been removed meanwhile.
     ///
     /// More than the bound may gather for a moment: with as many requests in flight as there are clients, closing what
     /// is idle between two of them only to connect again doubles the cost of a request (measured with 512 clients).
     /// The sweep closes what is too many and stays idle. Every idle connection has served a client of this worker, so
     /// there are never more of them than clients were open at once.
     pub(crate) fn put(&self, cell: &Arc<EndpointCell>, stream: Stream, now: Instant, idle_for: Duration) {
+        if cell.is_removed() {
+            return;
+        }
         stream.watch();
         let endpoints = &mut *self.endpoints.borrow_mut();
         let place = *endpoints.places.entry(key(cell)).or_insert_with(|| {
@@ -161,7 +164,8 @@ impl Pool {
         closed as u64
     }
 
-    /// Closes what was idle for too long, is too many or has become unusable, and forgets endpoints without connections.
+    /// Closes what was idle for too long, is too many, has become unusable or leads to an endpoint that was removed, and
+    /// forgets endpoints without connections.
     ///
     /// Of the connections that the endpoint may close at any moment, the oldest stays as a witness.
     fn sweep(&self, now: Instant) {
@@ -170,6 +174,9 @@ impl Pool {
         let before = idle.len();
         idle.retain_mut(|idle| {
             let (cell, connections) = (&idle.cell, &mut idle.connections);
+            if cell.is_removed() {
+                return false;
+            }
             let keep_for = cell.idle_timeout().keep_for();
             let mut has_witness = false;
             connections.retain(|connection| {

@@ -6,7 +6,11 @@
 //! would break under the load of all. Whoever would rather serve nobody says so in [`Thresholds::fail_open`].
 //!
 //! As long as nothing at all is known, because no check has had a result, there is nothing to choose by:
-//! [`NoEndpoint::Unchecked`] asks the caller to wait a moment. Endpoints that failed an attempt of the same request are avoided as long as there is another.
+//! [`NoEndpoint::Unchecked`] asks the caller to wait a moment. Endpoints that failed an attempt of the same
+//! request are avoided as long as there is another.
+//!
+//! Endpoints that an operator took out of service count nowhere: not among the healthy, not among all, and not when a tier
+//! fails open.
 //!
 //! An endpoint that comes back after it was down gets its share step by step: fewer turns and draws, or a smaller weight in
 //! comparisons. Hashed keys come back to it at once; anything else would move them twice.
@@ -70,7 +74,7 @@ pub struct Pick<'a> {
 /// Why nobody can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoEndpoint {
-    /// The upstream has no endpoint with a weight.
+    /// The upstream has no endpoint with a weight that is in service.
     Absent,
     /// Too few are healthy, and the upstream does not fail open.
     Unhealthy,
@@ -129,7 +133,7 @@ impl Balancer {
 
     /// Whether no tier has enough healthy endpoints, so that all of one count. Never true while nothing is known.
     pub fn panics(&self, now: Instant) -> bool {
-        let is_open = self.thresholds.fail_open && !self.tiers.is_empty();
+        let is_open = self.thresholds.fail_open && self.tiers.iter().any(|tier| tier.survey(now).serving > 0);
         is_open && !self.tiers.iter().any(|tier| tier.serves(now)) && !self.is_unchecked(now)
     }
 
@@ -155,10 +159,12 @@ impl Balancer {
         if let Some(found) = self.tiers.iter().find_map(|tier| run(tier, Mode::Healthy, avoid)) {
             return Ok(found);
         }
-        let share = |tier: &Tier| tier.survey(now).healthy_permille(tier.members.len());
+        let surveyed = self.tiers.iter().map(|tier| (tier, tier.survey(now)));
+        let serving = surveyed.filter(|(_, survey)| survey.serving > 0);
         // The first of the healthiest: `max_by_key` would return the last.
-        let best = self.tiers.iter().rev().max_by_key(|tier| share(tier)).ok_or(NoEndpoint::Absent)?;
-        if !best.serves(now) {
+        let best = serving.rev().max_by_key(|(_, survey)| survey.healthy_permille());
+        let (best, survey) = best.ok_or(NoEndpoint::Absent)?;
+        if !survey.is_enough(&self.thresholds) {
             if may_wait && self.is_unchecked(now) {
                 return Err(NoEndpoint::Unchecked);
             }
@@ -193,5 +199,7 @@ impl Upstream {
     }
 }
 
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;

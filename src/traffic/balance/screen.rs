@@ -2,7 +2,7 @@
 
 use super::key::mix;
 use super::tier::{Member, Tier};
-use crate::health::{EndpointCell, Health};
+use crate::health::{EndpointCell, Health, Service};
 use base::Instant;
 use base::ids::EndpointId;
 
@@ -39,13 +39,16 @@ impl Thresholds {
 pub(super) enum Mode {
     /// The healthy ones, if the tier has enough of them.
     Healthy,
-    /// All.
+    /// All that the operator has in service.
     All,
 }
 
 /// The health of a tier at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Survey {
+    /// Endpoints that the operator has in service. The others do not belong to the tier as long as it lasts: to take half
+    /// of it out must not make the rest look as if half of it were broken.
+    pub(super) serving: usize,
     /// Endpoints that are up, those whose ejection is not honoured included.
     pub(super) healthy: usize,
     /// Endpoints of which nothing is known yet; they count neither for nor against the tier.
@@ -79,16 +82,20 @@ impl Honoured {
 
 impl Survey {
     pub(super) fn of(members: &[Member], now: Instant, thresholds: &Thresholds) -> Survey {
-        let (mut up, mut unchecked) = (0, 0);
+        let (mut serving, mut up, mut unchecked) = (0, 0, 0);
         let mut ejected = Vec::new();
         for (at, member) in members.iter().enumerate() {
+            if member.cell.service() != Service::Ready {
+                continue;
+            }
+            serving += 1;
             if member.cell.health() == Health::Up {
                 up += 1;
                 ejected.extend(ejection_key(&member.cell, at, now));
             }
             unchecked += usize::from(member.cell.is_unchecked());
         }
-        let cap = thresholds.ejected_max(members.len(), up).min(ejected.len());
+        let cap = thresholds.ejected_max(serving, up).min(ejected.len());
         if cap < ejected.len() {
             ejected.select_nth_unstable(cap);
         }
@@ -98,17 +105,17 @@ impl Survey {
         } else {
             Honoured::Below(ejected[..cap].iter().max().map_or(0, |newest| newest + 1))
         };
-        Survey { healthy: up - cap, unchecked, honoured }
+        Survey { serving, healthy: up - cap, unchecked, honoured }
     }
 
-    /// Share that is healthy of those `members` of which anything is known.
-    pub(super) fn healthy_permille(&self, members: usize) -> usize {
-        self.healthy * 1000 / members.saturating_sub(self.unchecked).max(1)
+    /// Share that is healthy of those in service of which anything is known.
+    pub(super) fn healthy_permille(&self) -> usize {
+        self.healthy * 1000 / self.serving.saturating_sub(self.unchecked).max(1)
     }
 
-    /// Whether a tier of `members` endpoints is healthy enough to serve.
-    pub(super) fn is_enough(&self, members: usize, thresholds: &Thresholds) -> bool {
-        self.healthy > 0 && self.healthy_permille(members) >= thresholds.healthy_permille_min as usize
+    /// Whether the tier is healthy enough to serve.
+    pub(super) fn is_enough(&self, thresholds: &Thresholds) -> bool {
+        self.healthy > 0 && self.healthy_permille() >= thresholds.healthy_permille_min as usize
     }
 }
 
@@ -158,7 +165,13 @@ impl<'a> Screen<'a> {
             return false;
         }
         let cell = self.cell(at);
-        self.mode == Mode::All || cell.is_available(self.now) || self.is_tolerated(cell, at)
+        if cell.is_available(self.now) {
+            return true;
+        }
+        match self.mode {
+            Mode::All => cell.service() == Service::Ready,
+            Mode::Healthy => self.is_tolerated(cell, at),
+        }
     }
 
     /// An endpoint that is not available: stops the search when too many are like it, lets it pass when its ejection
@@ -166,11 +179,12 @@ impl<'a> Screen<'a> {
     #[cold]
     fn is_tolerated(&mut self, cell: &EndpointCell, at: usize) -> bool {
         let survey = *self.survey.get_or_insert_with(|| self.tier.survey(self.now));
-        if !survey.is_enough(self.tier.members.len(), &self.tier.thresholds) {
+        if !survey.is_enough(&self.tier.thresholds) {
             self.stopped = true;
             return false;
         }
         cell.health() == Health::Up
+            && cell.service() == Service::Ready
             && ejection_key(cell, at, self.now).is_none_or(|key| !survey.honoured.contains(at, key))
     }
 

@@ -46,11 +46,12 @@ enum Table {
 const SURVEYED_ALWAYS: usize = PLACES_MAX;
 const SURVEY_EVERY: Duration = Duration::from_millis(20);
 
-/// The last survey of a large tier. The four words may be of different surveys for a moment, each of them recent.
+/// The last survey of a large tier. The words may be of different surveys for a moment, each of them recent.
 #[derive(Debug)]
 struct CachedSurvey {
     /// Nanoseconds; 0 before the first.
     made: AtomicU64,
+    serving: AtomicU64,
     healthy: AtomicU64,
     unchecked: AtomicU64,
     honoured_below: AtomicU64,
@@ -59,8 +60,9 @@ struct CachedSurvey {
 impl Default for CachedSurvey {
     /// All is well: what other workers assume while one makes the first survey.
     fn default() -> Self {
-        let (made, healthy, unchecked) = (0.into(), u64::MAX.into(), 0.into());
-        CachedSurvey { made, healthy, unchecked, honoured_below: 0.into() }
+        let all = || u64::MAX.into();
+        let (made, unchecked) = (0.into(), 0.into());
+        CachedSurvey { made, serving: all(), healthy: all(), unchecked, honoured_below: 0.into() }
     }
 }
 
@@ -132,7 +134,7 @@ impl Tier {
 
     /// Whether enough of the tier is healthy.
     pub(super) fn serves(&self, now: Instant) -> bool {
-        self.survey(now).is_enough(self.members.len(), &self.thresholds)
+        self.survey(now).is_enough(&self.thresholds)
     }
 
     /// How healthy the tier is.
@@ -147,6 +149,7 @@ impl Tier {
         let stamp = now.as_nanos().max(1);
         if due && self.cached.made.compare_exchange(made, stamp, Relaxed, Relaxed).is_ok() {
             let survey = Survey::of(&self.members, now, &self.thresholds);
+            self.cached.serving.store(survey.serving as u64, Relaxed);
             self.cached.healthy.store(survey.healthy as u64, Relaxed);
             self.cached.unchecked.store(survey.unchecked as u64, Relaxed);
             if let Honoured::Below(bound) = survey.honoured {
@@ -156,6 +159,7 @@ impl Tier {
         }
         let count = |word: &AtomicU64| usize::try_from(word.load(Relaxed)).unwrap_or(usize::MAX);
         Survey {
+            serving: count(&self.cached.serving).min(self.members.len()),
             healthy: count(&self.cached.healthy).min(self.members.len()),
             unchecked: count(&self.cached.unchecked).min(self.members.len()),
             honoured: Honoured::Below(self.cached.honoured_below.load(Relaxed)),

@@ -3,6 +3,7 @@
 //! All of it is atomics on two cache lines of its own; no method blocks or loops for longer than other writers make
 //! progress. What belongs together for a decision (the latency and when it was measured) is one word and so never torn.
 
+use super::Service;
 use super::ejection::{Ejection, EjectionRules, Why};
 use super::idle::IdleTimeout;
 use super::slow_start::SlowStart;
@@ -41,6 +42,10 @@ const DECAY: Duration = Duration::from_secs(10);
 pub struct EndpointCell {
     in_flight: AtomicU32,
     health: AtomicU8,
+    /// What the operator asked for.
+    service: AtomicU8,
+    /// 1 once no generation has the endpoint any more.
+    removed: AtomicU8,
     /// 1 when a check has had a result.
     checked: AtomicU8,
     /// [`Why`] of the last ejection.
@@ -70,6 +75,8 @@ impl EndpointCell {
         EndpointCell {
             in_flight: AtomicU32::new(0),
             health: AtomicU8::new(initial as u8),
+            service: AtomicU8::new(Service::Ready as u8),
+            removed: AtomicU8::new(0),
             checked: AtomicU8::new(0),
             ejected_why: AtomicU8::new(0),
             failures_in_a_row: AtomicU32::new(0),
@@ -230,9 +237,37 @@ impl EndpointCell {
         }
     }
 
-    /// Up and not ejected. Whether an ejection is honoured is up to the balancer, which sees all endpoints.
+    /// Up, in service and not ejected. Whether an ejection is honoured is up to the balancer, which sees all endpoints.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.health.load(Relaxed) == Health::Up as u8 && self.running_ejection(now).is_none()
+        self.health.load(Relaxed) == Health::Up as u8
+            && self.service.load(Relaxed) == Service::Ready as u8
+            && self.running_ejection(now).is_none()
+    }
+
+    /// An operator decided what the endpoint may get from now on; returns what it was before.
+    pub fn set_service(&self, service: Service) -> Service {
+        service_of(self.service.swap(service as u8, Relaxed))
+    }
+
+    /// What the operator asked for last.
+    pub fn service(&self) -> Service {
+        service_of(self.service.load(Relaxed))
+    }
+
+    /// Only requests that are bound to the endpoint already may go there.
+    pub fn is_draining(&self) -> bool {
+        self.service() == Service::Drain
+    }
+
+    /// The newest generation does not have the endpoint: exchanges on it finish, and their connections are not kept.
+    pub fn set_removed(&self) {
+        self.removed.store(1, Relaxed);
+    }
+
+    /// Whether the endpoint is none of the configuration's any more. It never comes back: an endpoint that does has a
+    /// new cell.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Relaxed) != 0
     }
 
     fn running_ejection(&self, now: Instant) -> Option<Ejection> {
@@ -372,6 +407,14 @@ impl EndpointCell {
     /// Failures since the last success.
     pub fn failures_in_a_row(&self) -> u32 {
         self.failures_in_a_row.load(Relaxed)
+    }
+}
+
+fn service_of(word: u8) -> Service {
+    match word {
+        1 => Service::Drain,
+        2 => Service::Down,
+        _ => Service::Ready,
     }
 }
 

@@ -5,6 +5,7 @@ mod cell;
 mod check;
 mod ejection;
 mod idle;
+mod service;
 mod slow_start;
 mod success_rate;
 
@@ -12,6 +13,7 @@ pub use cell::{EndpointCell, Health, Outcome};
 pub use check::{Check, CheckRules, Evidence, FLAP_WINDOW, PROVEN_EVERY, RISE_FACTOR_MAX};
 pub use ejection::{EjectionRules, Why};
 pub use idle::IdleTimeout;
+pub use service::Service;
 pub use success_rate::{DIFFERENCE_MIN, Interval, Outliers, SuccessRateRules, outliers};
 
 #[cfg(all(test, loom))]
