@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Ask a running Ringway how it is
     #[command(after_help = help::STATUS_SHORT, after_long_help = help::STATUS)]
     Status(Status),
+    /// Take an endpoint of a running Ringway out of service, bring it back, or change its weight
+    #[command(subcommand, after_help = help::ENDPOINT, after_long_help = help::ENDPOINT, disable_help_subcommand = true)]
+    Endpoint(Endpoint),
     /// Print the version
     #[command(after_help = help::VERSION, after_long_help = help::VERSION)]
     Version(Version),
@@ -52,7 +55,7 @@ pub(crate) struct ShortForm {
     /// Address to listen on, `IP:PORT` or `unix:PATH`; repeatable
     #[arg(long, value_name = "ADDR", requires = "upstream", help_heading = "Without a file")]
     pub(crate) listen: Vec<String>,
-    /// Endpoint to balance over, `IP:PORT` or `unix:PATH`; repeatable
+    /// Endpoint to balance over, `IP:PORT`, `NAME:PORT`, `srv:NAME` or `unix:PATH`; repeatable
     #[arg(long, value_name = "ADDR", requires = "listen", help_heading = "Without a file")]
     pub(crate) upstream: Vec<String>,
     /// Admin API address, such as 127.0.0.1:9901 [default: none]
@@ -147,6 +150,51 @@ pub(crate) struct Status {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum Endpoint {
+    /// Change what an endpoint gets, until the process ends
+    #[command(after_help = help::ENDPOINT_SET, after_long_help = help::ENDPOINT_SET)]
+    Set(EndpointSet),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EndpointSet {
+    /// Name of the upstream
+    #[arg(value_name = "UPSTREAM")]
+    pub(crate) upstream: String,
+    /// The endpoint, as `ringway status` shows it
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+    /// ready: as usual; drain: only what is bound to it already; down: nothing
+    #[arg(long, value_name = "STATE", value_parser = ["ready", "drain", "down"], required_unless_present = "weight")]
+    pub(crate) state: Option<String>,
+    /// 1 to 1000, or `configured`
+    #[arg(long, value_name = "WEIGHT", value_parser = parse_weight)]
+    pub(crate) weight: Option<Weight>,
+    /// Admin address, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin)]
+    pub(crate) admin: Option<AdminAddr>,
+    /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A weight to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Back to that of the configuration.
+    Configured,
+    To(u16),
+}
+
+fn parse_weight(text: &str) -> Result<Weight, String> {
+    match text.parse() {
+        Ok(weight @ 1..=1000) => Ok(Weight::To(weight)),
+        _ if text == "configured" => Ok(Weight::Configured),
+        _ => Err("expected a number from 1 to 1000, or configured".to_owned()),
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Version {
     /// As JSON
@@ -225,6 +273,21 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_is_given_a_state_or_a_weight() {
+        let both = parse("ringway endpoint set api 10.0.0.1:80 --state drain --weight 2");
+        assert!(
+            matches!(both, Ok(Command::Endpoint(Endpoint::Set(set))) if set.weight == Some(Weight::To(2)))
+        );
+        let back = parse("ringway endpoint set api 10.0.0.1:80 --weight configured");
+        assert!(
+            matches!(back, Ok(Command::Endpoint(Endpoint::Set(set))) if set.weight == Some(Weight::Configured))
+        );
+        assert_eq!(refusal("ringway endpoint set api 10.0.0.1:80"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refusal("ringway endpoint set api 10.0.0.1:80 --state off"), ErrorKind::InvalidValue);
+        assert_eq!(refusal("ringway endpoint set api 10.0.0.1:80 --weight 0"), ErrorKind::ValueValidation);
+    }
+
+    #[test]
     fn the_load_of_the_demo_is_bounded() {
         assert!(matches!(parse("ringway demo --load"), Ok(Command::Demo(Demo { load: Some(8), .. }))));
         assert!(matches!(
@@ -249,7 +312,7 @@ mod tests {
     fn every_subcommand_is_in_the_help_and_teaches_by_example() {
         let mut command = CommandLine::command();
         let top = command.render_long_help().to_string();
-        for name in ["run", "demo", "check", "config", "status", "version"] {
+        for name in ["run", "demo", "check", "config", "status", "endpoint", "version"] {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");
             let long = sub.render_long_help().to_string();

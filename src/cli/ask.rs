@@ -1,4 +1,4 @@
-//! Asks the admin API of a running Ringway: one request, one connection, the answer as JSON.
+//! Asks and tells the admin API of a running Ringway: one request, one connection, the answer as JSON.
 
 use crate::args::AdminAddr;
 use base::limits::HttpLimits;
@@ -52,15 +52,33 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The JSON at `path`.
 pub(crate) fn ask(admin: &AdminAddr, path: &str) -> Result<Value, AskError> {
+    exchange_with(admin, format!("GET {path} HTTP/1.1\r\n{FIELDS}\r\n"))
+}
+
+/// The answer to `body` at `path`.
+pub(crate) fn tell(admin: &AdminAddr, path: &str, body: &Value) -> Result<Value, AskError> {
+    let body = body.to_string();
+    let length = body.len();
+    exchange_with(
+        admin,
+        format!(
+            "POST {path} HTTP/1.1\r\n{FIELDS}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+const FIELDS: &str = "Host: localhost\r\nAccept: application/json\r\nConnection: close\r\n";
+
+fn exchange_with(admin: &AdminAddr, request: String) -> Result<Value, AskError> {
     let deadline = Instant::now() + ANSWER_TIME_MAX;
     match admin {
         AdminAddr::Ip(addr) => {
             let stream = TcpStream::connect_timeout(addr, CONNECT_TIME_MAX).map_err(AskError::Connect)?;
-            exchange(stream, path, |stream| stream.set_read_timeout(Some(left(deadline)?)))
+            exchange(stream, &request, |stream| stream.set_read_timeout(Some(left(deadline)?)))
         }
         AdminAddr::Unix(file) => {
             let stream = UnixStream::connect(file).map_err(AskError::Connect)?;
-            exchange(stream, path, |stream| stream.set_read_timeout(Some(left(deadline)?)))
+            exchange(stream, &request, |stream| stream.set_read_timeout(Some(left(deadline)?)))
         }
     }
 }
@@ -74,12 +92,9 @@ fn left(deadline: Instant) -> io::Result<Duration> {
 
 fn exchange<S: Read + Write>(
     mut stream: S,
-    path: &str,
+    request: &str,
     arm: impl Fn(&S) -> io::Result<()>,
 ) -> Result<Value, AskError> {
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
-    );
     stream.write_all(request.as_bytes()).map_err(AskError::Exchange)?;
     let mut received = Vec::new();
     let mut part = [0; 16 << 10];

@@ -104,6 +104,28 @@ Examples:
 
 Exit status: 0 when it answered; 1 when it did not.";
 
+pub(crate) const ENDPOINT: &str = "\
+Examples:
+  ringway endpoint set api 10.0.0.1:3001 --state drain    no new requests; what runs there finishes
+  ringway endpoint set api 10.0.0.1:3001 --state ready    as before
+
+A restart forgets what was set here; the configuration does not change.";
+
+pub(crate) const ENDPOINT_SET: &str = "\
+Sends the change to the admin API and waits until it is in force on every worker's next turn.
+
+Examples:
+  ringway endpoint set api 10.0.0.1:3001 --state drain
+  ringway endpoint set api 10.0.0.1:3001 --state down --admin unix:/run/ringway/admin.sock
+  ringway endpoint set api 10.0.0.1:3001 --state ready --weight 2
+  ringway endpoint set api 10.0.0.1:3001 --weight configured
+
+States: ready, as usual; drain, no new requests but those of clients that stick to the endpoint; down,
+none at all. Requests that are under way finish in any case. Health checks go on.
+A restart forgets what was set here; the configuration does not change.
+
+Exit status: 0 when it is in force; 1 when it could not be done.";
+
 pub(crate) const VERSION: &str = "\
 Examples:
   ringway version

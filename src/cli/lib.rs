@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   args, help     the words                     run ─▶ start ─▶ workers, signals    demo    upstreams, live figures
-//!   check, show    a configuration, no effects   status ─▶ ask   (admin API)         exit    statuses
+//!   check, show    a configuration, no effects   status, endpoint ─▶ ask (admin API) exit    statuses
 //! ```
 //!
 //! What is asked for goes to standard output; everything about how it went goes to standard error.
@@ -15,6 +15,7 @@ mod capacity;
 mod check;
 mod cpu;
 mod demo;
+mod endpoint;
 mod exit;
 mod help;
 mod listen;
@@ -56,6 +57,7 @@ fn perform(command: Command) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Status(args) => status::status(&args),
+        Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Version(args) => version::version(&args),
     }
 }

@@ -145,7 +145,8 @@ mod tests {
 
     fn snapshot(listen: &[&str]) -> Snapshot {
         let listen: Vec<_> = listen.iter().map(|text| text.parse().expect("an address")).collect();
-        let config = config::from_args(&listen, &["127.0.0.1:1".parse().expect("an address")]);
+        let config =
+            config::from_args(&listen, &["127.0.0.1:1".parse::<config::Address>().expect("an address")]);
         control_plane::compile(&config, 2, None).expect("it is complete").snapshot
     }
 

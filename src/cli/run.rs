@@ -5,7 +5,7 @@ use crate::check;
 use crate::exit::{Exit, complain};
 use crate::serve::{Main, Unwatched};
 use crate::start;
-use config::{Address, Loaded, NoAddress, model};
+use config::{Address, Loaded, NoAddress, Target, model};
 
 pub(crate) fn run(args: Run) -> Exit {
     if args.short.tcp {
@@ -31,9 +31,9 @@ fn serve(loaded: Result<Loaded, Exit>) -> Result<Exit, Exit> {
 
 /// The configuration that the short form stands for.
 fn from_words(words: &ShortForm) -> Result<Loaded, NoAddress> {
-    let addresses =
-        |texts: &[String]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>();
-    let mut config = config::from_args(&addresses(&words.listen)?, &addresses(&words.upstream)?);
+    let listen = words.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+    let upstream = words.upstream.iter().map(|text| text.parse()).collect::<Result<Vec<Target>, _>>()?;
+    let mut config = config::from_args(&listen, &upstream);
     if let Some(admin) = &words.admin {
         config.admin.binds = vec![admin.parse()?];
     }

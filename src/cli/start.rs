@@ -18,9 +18,9 @@ use base::spsc::{Consumer, Producer};
 use config::{Address, Config, model};
 use control_plane::{Budget, ControlPlane, DoesNotFit, NodeFacts};
 use data_plane::WorkerStart;
-use runtime::{IoChoice, Selection};
+use runtime::{IoChoice, Remote, Selection};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use traffic::Snapshot;
 use traffic::overload::{self, Supply};
@@ -31,7 +31,6 @@ pub(crate) struct Node {
     pub(crate) control: ControlPlane,
     pub(crate) workers: Workers,
     pub(crate) endings: Endings,
-    pub(crate) snapshot: Arc<Snapshot>,
     /// By worker.
     pub(crate) stats: Vec<Arc<WorkerStats>>,
     /// Name of each listener with each address that it really listens on.
@@ -87,11 +86,15 @@ pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
         };
         Prepared { start, cpu: cpus.place(index, workers) }
     });
+    let remotes: Arc<OnceLock<Vec<Remote>>> = Arc::default();
+    let bound = bound_of_later(workers, &config);
     let control = control_plane::spawn(control_plane::Start {
         admin: config.admin.binds.iter().map(addr).collect(),
         config,
         snapshot: Arc::clone(&snapshot),
         publishers: mail.publishers,
+        bound,
+        wake: wake_of(&remotes),
         logs: mail.logs,
         stats: stats.clone(),
         node,
@@ -109,9 +112,33 @@ pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
             ));
         }
     };
-    let node = Node { control, workers, endings, snapshot, stats, listeners, files };
+    // What was published before is found in the mailboxes by the first turn, or by the one that this begins.
+    remotes.get_or_init(|| workers.remotes()).iter().for_each(Remote::wake);
+    let node = Node { control, workers, endings, stats, listeners, files };
     announce(&node);
     Ok(node)
+}
+
+/// Lowers the limits of later generations as those of the first one were.
+fn bound_of_later(workers: usize, config: &Config) -> control_plane::Bound {
+    let descriptors = runtime::host::descriptors_max().unwrap_or(u64::MAX);
+    let memory = memory::limit(config.memory.map(|bytes| bytes.0));
+    let of_worker = crate::workers::memory_of_one();
+    Box::new(move |snapshot| {
+        let mut limits = snapshot.limits;
+        capacity::apply(&mut limits, workers, descriptors);
+        let planned = Budget::plan(snapshot, &mut limits, (workers, of_worker), memory);
+        snapshot.limits = limits;
+        let too_large =
+            |_| format!("it does not fit into 95 % of {} MiB, {}", memory.bytes >> 20, memory.from);
+        planned.map(drop).map_err(too_large)
+    })
+}
+
+/// Wakes the workers, once there are any.
+fn wake_of(remotes: &Arc<OnceLock<Vec<Remote>>>) -> control_plane::Wake {
+    let remotes = Arc::clone(remotes);
+    Box::new(move || remotes.get().into_iter().flatten().for_each(Remote::wake))
 }
 
 /// Compiles; prints the warnings, or all problems.

@@ -11,7 +11,8 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Where examples and documentation put the admin API.
-const USUAL: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+pub(crate) const USUAL: AdminAddr =
+    AdminAddr::Ip(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901));
 
 pub(crate) fn status(args: &Status) -> Exit {
     let admin = match place(args) {
@@ -24,20 +25,23 @@ pub(crate) fn status(args: &Status) -> Exit {
             print(&format!("{}\n", json!({ "status": status, "upstreams": upstreams["upstreams"] })))
         }
         Ok((status, upstreams)) => print(&for_people(&status, &upstreams)),
-        Err(error) => {
-            let next_step = match error {
-                AskError::Connect(_) => Some(
-                    "is it running, and is `admin { bind … }` in its configuration? name its address with --admin",
-                ),
-                _ => None,
-            };
-            complain(Exit::Failed, format_args!("admin API at {admin}: {error}"), next_step)
-        }
+        Err(error) => not_asked(&admin, &error),
     }
 }
 
+/// Says that the admin API could not be asked, and what may help.
+pub(crate) fn not_asked(admin: &AdminAddr, error: &AskError) -> Exit {
+    let next_step = match error {
+        AskError::Connect(_) => Some(
+            "is it running, and is `admin { bind … }` in its configuration? name its address with --admin",
+        ),
+        _ => None,
+    };
+    complain(Exit::Failed, format_args!("admin API at {admin}: {error}"), next_step)
+}
+
 fn place(args: &Status) -> Result<AdminAddr, Exit> {
-    let Some(file) = &args.config else { return Ok(args.admin.clone().unwrap_or(AdminAddr::Ip(USUAL))) };
+    let Some(file) = &args.config else { return Ok(args.admin.clone().unwrap_or(USUAL)) };
     let loaded = check::load(file).map_err(|problems| {
         check::report(&problems.0);
         complain(Exit::Refused, format_args!("{} does not load", file.display()), None)
@@ -131,6 +135,9 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
     if !budget.is_empty() {
         let _ = write!(text, "\n{budget}");
     }
+    if let Some(names) = names(upstreams) {
+        let _ = write!(text, "\n{names}");
+    }
     text
 }
 
@@ -196,12 +203,33 @@ fn endpoints(
     table(&heading, &rows)
 }
 
-/// The state, and for how long unless that is as long as the endpoint exists.
+/// What names of endpoints stand for; `None` when there are none.
+fn names(upstreams: &Value) -> Option<String> {
+    let mut rows = Vec::new();
+    for upstream in items(&upstreams["upstreams"]) {
+        for one in items(&upstream["names"]) {
+            rows.push(vec![
+                upstream["name"].as_str().unwrap_or("-").to_owned(),
+                one["name"].as_str().unwrap_or("-").to_owned(),
+                items(&one["addresses"]).count().to_string(),
+                one["ttl_left_seconds"].as_u64().map_or_else(|| "-".to_owned(), ago),
+                one["error"].as_str().unwrap_or("").to_owned(),
+            ]);
+        }
+    }
+    let heading = ["upstream", "name", "addresses", "asked again in", "error"];
+    (!rows.is_empty()).then(|| table(&heading, &rows))
+}
+
+/// The state, and for how long unless that is as long as the endpoint exists; behind what an operator asked for.
 fn state(endpoint: &Value) -> String {
     let name = endpoint["state"].as_str().unwrap_or("-");
-    endpoint["state_seconds"]
-        .as_u64()
-        .map_or_else(|| name.to_owned(), |since| format!("{name} {}", ago(since)))
+    let since = endpoint["state_seconds"].as_u64();
+    let health = since.map_or_else(|| name.to_owned(), |since| format!("{name} {}", ago(since)));
+    match endpoint["service"].as_str() {
+        Some(service) if service != "ready" => format!("{service} ({health})"),
+        _ => health,
+    }
 }
 
 /// Lines that nobody should have to look for in a table.

@@ -84,6 +84,11 @@ impl Workers {
         }
     }
 
+    /// What wakes each of them.
+    pub(crate) fn remotes(&self) -> Vec<Remote> {
+        self.remotes.clone()
+    }
+
     /// What was accepted is finished, nothing new is accepted.
     pub(crate) fn stop_gracefully(&self) {
         self.stop.gracefully();

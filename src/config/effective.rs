@@ -100,6 +100,7 @@ impl Listing<'_> {
     /// What each route takes over from its site and upstream, as far as it says nothing itself.
     fn inherited(&mut self) {
         let config = self.config;
+        self.dns();
         for site in &config.sites {
             let names: Vec<String> =
                 site.names.iter().map(|name| format!("{:?}", name.to_string())).collect();
@@ -145,6 +146,39 @@ impl Listing<'_> {
                     put("retry attempts", Some(retry.attempts.into()), &[]);
                     put("retry on", Some(on.join(",").into()), &[]);
                 }
+            }
+        }
+    }
+}
+
+/// How the names of each upstream that has any are resolved.
+impl Listing<'_> {
+    fn dns(&mut self) {
+        let config = self.config;
+        let has_names = |upstream: &&crate::model::Upstream| {
+            upstream.endpoints.iter().any(|endpoint| endpoint.address.is_name())
+        };
+        for upstream in config.upstreams.iter().filter(has_names) {
+            let dns = config.dns_of(upstream);
+            let servers: Vec<String> = dns.servers.iter().map(ToString::to_string).collect();
+            let servers = if servers.is_empty() { "/etc/resolv.conf".to_owned() } else { servers.join(" ") };
+            let text = crate::literal::print_duration;
+            for (word, value) in [
+                ("servers", servers),
+                ("ttl-min", text(&dns.ttl_min)),
+                ("ttl-max", text(&dns.ttl_max)),
+                ("timeout", text(&dns.timeout)),
+                ("addresses", dns.addresses.to_string()),
+            ] {
+                let near = format!("{}/dns/{word}", upstream.origin.pointer);
+                // What is written at the upstream is listed there already.
+                if config.provenance.is_written(&near) {
+                    continue;
+                }
+                let far = config.provenance.written(&format!("/dns/{word}"));
+                let from = far.map_or("default".to_owned(), |place| place.to_string());
+                let name = format!("upstream {:?} dns {word}", upstream.name);
+                self.values.push(EffectiveValue { name, value: format!("{value:?}"), from });
             }
         }
     }

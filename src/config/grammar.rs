@@ -93,6 +93,7 @@ pub(crate) static ROOT: Node = Node {
         value("overload"),
         one("admin", &ADMIN),
         one("access-log", &ACCESS_LOG),
+        one("dns", &DNS),
         many("listener", "listeners", &LISTENER),
         many("upstream", "upstreams", &UPSTREAM),
         many("site", "sites", &SITE),
@@ -178,8 +179,14 @@ static UPSTREAM: Node = Node {
         value("protocol"),
         one("timeouts", &UPSTREAM_TIMEOUTS),
         one("limits", &UPSTREAM_LIMITS),
+        one("dns", &DNS),
     ],
-    later: &["tls", "send-proxy", "sticky", "locality", "dns", "discovery"],
+    later: &["tls", "send-proxy", "sticky", "locality", "discovery"],
+    ..EMPTY
+};
+
+static DNS: Node = Node {
+    children: &[values("servers"), value("ttl-min"), value("ttl-max"), value("timeout"), value("addresses")],
     ..EMPTY
 };
 

@@ -3,11 +3,11 @@
 use crate::decode::Decoder;
 use crate::document::Object;
 use crate::environment::{Environment, System};
-use crate::literal::Address;
+use crate::literal::{Address, Target};
 use crate::model::{
-    AccessLog, Action, Admin, Balance, Config, Endpoint, HashKey, Headers, Io, Listener, ListenerLimits,
-    ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, Route, RouteLimits,
-    RouteTimeouts, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits,
+    AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Io, Listener,
+    ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, Route,
+    RouteLimits, RouteTimeouts, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits,
     UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
@@ -75,10 +75,10 @@ impl Config {
 }
 
 /// The configuration of `ringway run --listen A --upstream B`: one listener, one upstream, everything forwarded.
-pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
+pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -> Config {
     let origin = Origin::command_line();
     let endpoints = upstreams.iter().map(|address| Endpoint {
-        address: address.clone(),
+        address: address.clone().into(),
         weight: 1,
         tier: Tier::Primary,
         origin: origin.clone(),
@@ -104,6 +104,7 @@ pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
         overload: Overload::default(),
         admin: Admin::default(),
         access_log: AccessLog::default(),
+        dns: DnsSettings::default(),
         listeners: vec![Listener {
             name: "listen".into(),
             binds: listen.to_vec(),
@@ -125,6 +126,7 @@ pub fn from_args(listen: &[Address], upstreams: &[Address]) -> Config {
             protocol: Protocol::Http1,
             timeouts: UpstreamTimeouts::default(),
             limits: UpstreamLimits::default(),
+            dns: DnsSettings::default(),
             origin: origin.clone(),
         }],
         sites: vec![Site {

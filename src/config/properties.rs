@@ -110,6 +110,8 @@ fn sound() -> impl Strategy<Value = String> {
             "",
             "timeouts { response-header \"off\"; idle \"off\"; };",
             "endpoint \"unix:/run/x.sock\" weight=1000 tier=\"backup\";",
+            "endpoint \"api.internal:80\"; dns { servers \"10.0.0.53\" \"[fd00::53]:5353\"; ttl-max \"1m\"; };",
+            "endpoint \"srv:_http._tcp.api.internal\" weight=2; dns { timeout \"1500ms\"; addresses \"ipv6\"; };",
         ]),
     );
     let route = (

@@ -5,7 +5,8 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, HashKey, Io, Listener, Overload, Site, SiteName, StatusSet, Upstream, Workers,
+    AccessLog, Admin, DnsSettings, HashKey, Io, Listener, Overload, Site, SiteName, StatusSet, Upstream,
+    Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -38,6 +39,7 @@ pub fn schema() -> Value {
     property("overload", generator.subschema_for::<Overload>());
     property("admin", generator.subschema_for::<Admin>());
     property("access-log", generator.subschema_for::<AccessLog>());
+    property("dns", generator.subschema_for::<DnsSettings>());
     property("listeners", generator.subschema_for::<Vec<Listener>>());
     property("upstreams", generator.subschema_for::<Vec<Upstream>>());
     property("sites", generator.subschema_for::<Vec<Site>>());

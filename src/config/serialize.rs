@@ -32,6 +32,9 @@ impl Config {
             put("admin", serde_json::to_value(&self.admin));
         }
         put("access-log", serde_json::to_value(&self.access_log));
+        if !self.dns.is_empty() {
+            put("dns", serde_json::to_value(&self.dns));
+        }
         put("listeners", serde_json::to_value(&self.listeners));
         put("upstreams", serde_json::to_value(&self.upstreams));
         put("sites", serde_json::to_value(&self.sites));

@@ -8,6 +8,8 @@
 //!   compile/     config::Config → traffic::Snapshot         probes/      active health checks
 //!   admin/       the HTTP API                               telemetry/   metrics, access log
 //!   budget.rs    memory on paper                           overload.rs  what is said of overload
+//!   deploy/      the door through which later generations get into force
+//!   names/       what names of endpoints stand for
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
 #![forbid(unsafe_code)]
@@ -15,6 +17,8 @@
 mod admin;
 mod budget;
 pub mod compile;
+mod deploy;
+mod names;
 mod node;
 mod notice;
 mod overload;
@@ -24,6 +28,7 @@ mod telemetry;
 
 pub use budget::{Budget, DoesNotFit, LimitFrom, MemoryLimit, OfWorker, Row};
 pub use compile::{Compiled, Problem, compile};
+pub use deploy::{Bound, Wake};
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
 pub use telemetry::access_log::Formatter;

@@ -1,6 +1,9 @@
 //! What the control plane knows of the running node; shared by the admin API, the probes and the metrics.
 
 use crate::budget::Budget;
+use crate::compile::live::Live;
+use crate::deploy::Figures;
+use crate::names::Names;
 use crate::probes::{Board, Panics};
 use crate::telemetry::access_log;
 use base::Instant;
@@ -48,8 +51,11 @@ pub(crate) struct Node {
     pub(crate) board: Board,
     pub(crate) checks: CheckCounts,
     pub(crate) panics: Panics,
+    pub(crate) deployed: Figures,
+    pub(crate) names: Names,
     draining: AtomicBool,
     snapshot: Mutex<Arc<Snapshot>>,
+    live: Mutex<Arc<Live>>,
 }
 
 impl Node {
@@ -69,8 +75,11 @@ impl Node {
             board: Board::default(),
             checks: CheckCounts::default(),
             panics: Panics::default(),
+            deployed: Figures::default(),
+            names: Names::default(),
             draining: AtomicBool::new(false),
             snapshot: Mutex::new(snapshot),
+            live: Mutex::default(),
         }
     }
 
@@ -78,6 +87,24 @@ impl Node {
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         // The lock is held for this clone and for the exchange of the pointer only, neither of which can panic.
         Arc::clone(&self.snapshot.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The deployer has put another generation into force.
+    pub(crate) fn set_snapshot(&self, snapshot: Arc<Snapshot>) {
+        let old =
+            std::mem::replace(&mut *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner), snapshot);
+        // Nobody waits for the lock while a large table is freed.
+        drop(old);
+    }
+
+    /// What operators asked for at run time.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The deployer has taken another order.
+    pub(crate) fn set_live(&self, live: Arc<Live>) {
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
     /// From now on `/ready` says no.

@@ -1,10 +1,11 @@
 //! Starts and stops the control plane: its thread, its tasks, the log writer.
 
 use crate::admin::{self, server};
+use crate::deploy::{Bound, Deployer, Means, Wake};
 use crate::node::{Node, NodeFacts};
 use crate::notice::notice;
-use crate::probes;
 use crate::telemetry::access_log::{AccessLog, Reopener};
+use crate::{names, probes};
 use base::Instant;
 use base::addr::Addr;
 use base::publish::Publisher;
@@ -25,6 +26,10 @@ pub struct Start {
     pub snapshot: Arc<Snapshot>,
     /// One per worker, for later generations.
     pub publishers: Vec<Publisher<Snapshot>>,
+    /// Applied to each later generation, as it was to `snapshot`.
+    pub bound: Bound,
+    /// Called when a later generation has been published.
+    pub wake: Wake,
     /// Access-log rings, one per worker; empty when the log is off.
     pub logs: Vec<Consumer>,
     /// One per worker, by its id.
@@ -59,8 +64,6 @@ pub struct ControlPlane {
     thread: JoinHandle<()>,
     /// Dropping it ends the thread too.
     stop: oneshot::Sender<()>,
-    /// The way to the workers for the next generation. It lives as long as they do: they hand snapshots back through it.
-    _publishers: Vec<Publisher<Snapshot>>,
 }
 
 /// Opens the access log and the admin listeners and starts the threads. What cannot be opened is an error now, not later.
@@ -72,36 +75,36 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     let shared_log = log.as_ref().map(|log| Arc::clone(log.shared()));
     let node =
         Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, Arc::clone(&start.snapshot)));
-    let checks = probes::plan(&start.config, &start.snapshot);
-    node.first_round.expect(checks.len());
+    node.first_round.expect(probes::plan(&start.config, &start.snapshot).len());
+    for (upstream, name, _) in names::of(&start.config) {
+        node.names.expect(names::key(&upstream.name, name), node.now());
+    }
+    let means =
+        Means { config: start.config, publishers: start.publishers, bound: start.bound, wake: start.wake };
 
     let (stop, stopped) = oneshot::channel();
     let for_thread = Arc::clone(&node);
     let thread = thread::Builder::new().name("control".into()).spawn(move || {
-        runtime.block_on(run(for_thread, bound, checks, stopped));
+        runtime.block_on(run(for_thread, bound, means, stopped));
         // Lookups of names would hold a blocking thread; nothing else does, and the process must be able to end.
         runtime.shutdown_timeout(Duration::from_millis(100));
     })?;
-    Ok(ControlPlane { node, admin, log, thread, stop, _publishers: start.publishers })
+    Ok(ControlPlane { node, admin, log, thread, stop })
 }
 
-async fn run(
-    node: Arc<Node>,
-    bound: Vec<server::Bound>,
-    checks: Vec<probes::Probe>,
-    stopped: oneshot::Receiver<()>,
-) {
+async fn run(node: Arc<Node>, bound: Vec<server::Bound>, means: Means, stopped: oneshot::Receiver<()>) {
+    let (deployer, door) = Deployer::new(Arc::clone(&node), means);
+    tokio::spawn(deployer.run(door.clone()));
     let slots = Arc::new(Semaphore::new(server::CONNECTIONS_MAX));
     for listener in bound {
-        let (node, slots) = (Arc::clone(&node), Arc::clone(&slots));
+        let (node, door, slots) = (Arc::clone(&node), door.clone(), Arc::clone(&slots));
         tokio::spawn(async move {
-            if let Err(error) = server::serve(listener, node, slots).await {
+            if let Err(error) = server::serve(listener, admin::Asked { node, door }, slots).await {
                 notice(format_args!("admin API: {error}"));
             }
         });
     }
     crate::overload::watch(&node);
-    let _checks = probes::start(&node, checks);
     // An error means that the handle was dropped without a word: the same to us.
     let _ = stopped.await;
 }
@@ -111,6 +114,11 @@ impl ControlPlane {
     pub fn ready_state(&self) -> ReadyState {
         let reasons = admin::reasons(&self.node);
         if reasons.is_empty() { ReadyState::Ready } else { ReadyState::NotReady(reasons) }
+    }
+
+    /// The generation in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.node.snapshot()
     }
 
     /// `/ready` says 503 from now on; nothing else changes.

@@ -28,6 +28,7 @@ mod world;
 mod aborts;
 mod endings;
 mod exchanges;
+mod generations;
 mod hedging;
 mod holding;
 mod idle;

@@ -10,12 +10,12 @@ use runtime::{ConnectOptions, Gauges, Runtime, Stream};
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
-use traffic::Cause;
-use traffic::health::EndpointCell;
+use traffic::health::{EndpointCell, Service};
 use traffic::overload::{Node, Supply};
 use traffic::stats::WorkerStats;
+use traffic::{Cause, Snapshot};
 
 /// What the tasks of one run share.
 pub(crate) struct World {
@@ -28,8 +28,16 @@ pub(crate) struct World {
     pub(crate) rng: RefCell<Rng>,
     /// What is shared about the endpoints of all upstreams, in the order of the text.
     pub(crate) cells: Vec<Arc<EndpointCell>>,
+    generations: RefCell<Generations>,
     baseline: Cell<Option<Gauges>>,
     discovery_max: Duration,
+}
+
+/// What the control plane of this world knows of generations.
+struct Generations {
+    publisher: publish::Publisher<Snapshot>,
+    in_force: Arc<Snapshot>,
+    all: Vec<Weak<Snapshot>>,
 }
 
 /// Where the worker listens.
@@ -131,16 +139,13 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
     let seed = options.seed;
     let discovery_max =
         2 * (options.latency + options.jitter) + options.faults.stall_max + Duration::from_millis(2);
-    let loaded = match config::parse(kdl, "sim.kdl", config::Format::Kdl, &config::Sealed) {
-        Ok(loaded) => loaded,
-        Err(problems) => panic!("{problems:?}"),
-    };
-    let snapshot = Arc::new(control_plane::compile(&loaded.config, 1, None).expect("it compiles").snapshot);
+    let snapshot = Arc::new(compiled(kdl, None));
     let endpoints = snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
     let cells = endpoints.map(|endpoint| Arc::clone(&endpoint.cell)).collect();
     let (rt, net) = Runtime::simulated(options).expect("a world");
     let repeat = Repeat(seed, net.clone());
-    let (_publisher, snapshots) = publish::channel();
+    let (publisher, snapshots) = publish::channel();
+    let (in_force, all) = (Arc::clone(&snapshot), vec![Arc::downgrade(&snapshot)]);
     let node = Arc::new(Node::new(LIMITED, 1));
     let (log, _records) = spsc::channel(1 << 20);
     let start = WorkerStart {
@@ -163,6 +168,7 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         node,
         rng: RefCell::new(Rng::new(seed ^ 0x5eed)),
         cells,
+        generations: RefCell::new(Generations { publisher, in_force, all }),
         baseline: Cell::new(None),
         discovery_max,
     });
@@ -204,7 +210,46 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
     world
 }
 
+fn compiled(kdl: &str, previous: Option<&Snapshot>) -> Snapshot {
+    let loaded = match config::parse(kdl, "sim.kdl", config::Format::Kdl, &config::Sealed) {
+        Ok(loaded) => loaded,
+        Err(problems) => panic!("{problems:?}"),
+    };
+    control_plane::compile(&loaded.config, 1, previous).expect("it compiles").snapshot
+}
+
+fn cells_of(snapshot: &Snapshot) -> impl Iterator<Item = &Arc<EndpointCell>> {
+    snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints).map(|endpoint| &endpoint.cell)
+}
+
 impl World {
+    /// Puts another generation into force, as the deployer does.
+    pub(crate) fn deploy(&self, kdl: &str) {
+        let generations = &mut *self.generations.borrow_mut();
+        let next = Arc::new(compiled(kdl, Some(&generations.in_force)));
+        generations.publisher.publish(Arc::clone(&next));
+        generations.all.push(Arc::downgrade(&next));
+        let before = std::mem::replace(&mut generations.in_force, Arc::clone(&next));
+        for gone in cells_of(&before).filter(|old| cells_of(&next).all(|new| !Arc::ptr_eq(old, new))) {
+            gone.set_removed();
+        }
+        self.rt.remote().wake();
+    }
+
+    /// Generations that somebody still uses, the one in force included.
+    pub(crate) fn generations_alive(&self) -> usize {
+        let generations = &mut *self.generations.borrow_mut();
+        generations.publisher.reclaim();
+        generations.all.retain(|snapshot| snapshot.strong_count() > 0);
+        generations.all.len()
+    }
+
+    /// Changes what the endpoint at that place of the generation in force may get.
+    pub(crate) fn set_service(&self, at: usize, service: Service) {
+        let generations = self.generations.borrow();
+        cells_of(&generations.in_force).nth(at).expect("there is one").set_service(service);
+    }
+
     /// Why the product answered by itself or closed connections, with how often.
     fn causes(&self) -> Vec<(&'static str, u64)> {
         let times = |cause: &Cause| self.stats.cause(*cause) + self.stats.closes(*cause);

@@ -10,6 +10,7 @@ mod command_line;
 #[allow(dead_code, reason = "a toolbox: not every tool is in use all the time")]
 mod harness;
 
+mod endpoints;
 mod faults;
 mod forwarding;
 mod harness_itself;
@@ -19,6 +20,7 @@ mod hedging;
 mod isolation;
 mod keep_alive;
 mod limits;
+mod names;
 mod operations;
 mod overload;
 mod piped;

@@ -57,7 +57,7 @@ impl Live {
             in_place: stdout().is_terminal(),
             seconds: 0,
             drawn: 0,
-            before: Count::of(&node.snapshot),
+            before: Count::of(&node.control.snapshot()),
             states: Vec::new(),
         }
     }
@@ -65,8 +65,9 @@ impl Live {
     /// The text that shows the second that has just passed.
     pub(super) fn tick(&mut self, node: &Node) -> String {
         self.seconds += 1;
-        let now = Count::of(&node.snapshot);
-        let second = Second::between(&self.before, &now, &node.snapshot);
+        let snapshot = node.control.snapshot();
+        let now = Count::of(&snapshot);
+        let second = Second::between(&self.before, &now, &snapshot);
         self.before = now;
         if !self.in_place {
             return second.line(self.seconds);
@@ -74,7 +75,7 @@ impl Live {
         let block =
             second.block(self.seconds, node.stats.iter().map(|worker| worker.connections_active.get()).sum());
         let now = runtime::clock();
-        let states = endpoints(&node.snapshot).flatten().map(|cell| cell.state_name(now)).collect();
+        let states = endpoints(&snapshot).flatten().map(|cell| cell.state_name(now)).collect();
         if states != self.states {
             // The checks have just said so below the last block; drawing over it would take their words away.
             self.states = states;

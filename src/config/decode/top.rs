@@ -15,6 +15,7 @@ impl Decoder<'_> {
             overload: self.literal_or(scope, "overload", Overload::On),
             admin: scope.member("admin").map(|admin| self.admin(&admin)).unwrap_or_default(),
             access_log: scope.member("access-log").map(|log| self.access_log(&log)).unwrap_or_default(),
+            dns: self.dns(scope),
             listeners: scope.members("listeners").iter().map(|listener| self.listener(listener)).collect(),
             upstreams: scope.members("upstreams").iter().map(|upstream| self.upstream(upstream)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),

@@ -3,7 +3,7 @@
 use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::document::Object;
-use crate::literal::{Address, Literal, Misread};
+use crate::literal::{Address, Literal, Misread, Target};
 use crate::model::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
 use crate::problem::Code;
 
@@ -30,6 +30,7 @@ impl Decoder<'_> {
             protocol: self.literal_or(scope, "protocol", Protocol::Http1),
             timeouts: self.upstream_timeouts(&or_nothing("timeouts")),
             limits: self.upstream_limits(&or_nothing("limits")),
+            dns: self.dns(scope),
             origin: self.origin(scope),
         }
     }
@@ -40,8 +41,8 @@ impl Decoder<'_> {
         }
         let weight = self.number(scope, "weight", 1..=1000, 1);
         let tier = self.literal_or(scope, "tier", Tier::Primary);
-        let address: Address = self.literal(scope, "address")?;
-        if let (Address::Ip(ip), Some(scalar)) = (&address, scope.scalar("address"))
+        let address: Target = self.literal(scope, "address")?;
+        if let (Some(Address::Ip(ip)), Some(scalar)) = (address.address(), scope.scalar("address"))
             && (ip.port() == 0 || ip.ip().is_unspecified())
         {
             let what =

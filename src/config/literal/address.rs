@@ -41,20 +41,22 @@ impl fmt::Display for NoAddress {
 
 impl std::error::Error for NoAddress {}
 
+impl NoAddress {
+    pub(crate) fn new<T: Literal>(text: &str, misread: Misread) -> Self {
+        match misread {
+            Misread::Because(why) => NoAddress(format!("{text:?} is no address: {why}")),
+            Misread::Later => NoAddress(format!("{text:?} is a name; use an IP address")),
+            Misread::Form | Misread::Word(_) => NoAddress(format!("expected {}, not {text:?}", T::EXPECTED)),
+        }
+    }
+}
+
 /// For addresses on the command line.
 impl FromStr for Address {
     type Err = NoAddress;
 
     fn from_str(text: &str) -> Result<Self, NoAddress> {
-        Address::read(text).map_err(|misread| match misread {
-            Misread::Because(why) => NoAddress(format!("{text:?} is no address: {why}")),
-            Misread::Later => {
-                NoAddress(format!("{text:?}: names are not supported by this version; use an IP address"))
-            }
-            Misread::Form | Misread::Word(_) => {
-                NoAddress(format!("expected {}, not {text:?}", Address::EXPECTED))
-            }
-        })
+        Address::read(text).map_err(|misread| NoAddress::new::<Address>(text, misread))
     }
 }
 

@@ -5,11 +5,13 @@
 
 mod address;
 mod quantity;
+mod target;
 mod word;
 
 pub use address::{Address, Cidr, NoAddress};
 pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate, Ratio};
 pub(crate) use quantity::{DurationText, duration, print_duration};
+pub use target::Target;
 pub(crate) use word::words;
 
 /// A value that is written as one string.

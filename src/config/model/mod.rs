@@ -5,6 +5,7 @@
 //! and [`crate::parse`] hand out a [`Config`], after it did. The control plane compiles it; the data plane never sees it.
 
 mod admin;
+mod dns;
 mod health;
 mod hedge;
 mod listener;
@@ -16,6 +17,7 @@ mod site;
 mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
+pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
 pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck};
 pub use hedge::{Hedge, HedgeAfter};
 pub use listener::{Listener, ListenerLimits, ListenerTimeouts};
@@ -50,6 +52,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where finished exchanges are written. Default: off.
     pub access_log: AccessLog,
+    /// How names of endpoints are resolved, as far as the upstream does not say.
+    pub dns: DnsSettings,
     /// Entry points; at least one.
     pub listeners: Vec<Listener>,
     /// Balanced groups of endpoints.

@@ -1,7 +1,7 @@
 //! Balanced groups of endpoints, how they are chosen and how their health is known.
 
-use super::{Health, Origin, Outlier};
-use crate::literal::{Address, Bound, DurationText, Percent, duration, words};
+use super::{DnsSettings, Health, Origin, Outlier};
+use crate::literal::{Bound, DurationText, Percent, Target, duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -32,6 +32,8 @@ pub struct Upstream {
     pub protocol: Protocol,
     pub timeouts: UpstreamTimeouts,
     pub limits: UpstreamLimits,
+    #[serde(skip_serializing_if = "DnsSettings::is_empty")]
+    pub dns: DnsSettings,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -43,12 +45,13 @@ impl Upstream {
     pub const SLOW_START: Bound<Duration> = Bound::At(Duration::from_secs(10));
 }
 
-/// One address of an upstream.
+/// One address of an upstream, or a name that stands for some.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Endpoint {
-    pub address: Address,
-    /// Share of the traffic relative to the others, 1 to 1000. Default 1.
+    pub address: Target,
+    /// Share of the traffic relative to the others, 1 to 1000. Default 1. Each address of a name has it; the weights of a
+    /// service's records are multiplied by it.
     pub weight: u16,
     /// Default: primary.
     pub tier: Tier,

@@ -69,7 +69,8 @@ impl Check<'_> {
             }
         }
         for endpoint in config.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
-            if let Some(owner) = seen.get(&endpoint.address) {
+            let own = endpoint.address.address().and_then(|address| seen.get(address));
+            if let Some(owner) = own {
                 let what = format!("the endpoint is {owner} itself");
                 let hint = Some("requests would go round in circles".to_owned());
                 self.error(Code::Contradiction, &endpoint.origin, "/address", what, hint);

@@ -46,7 +46,10 @@ impl Check<'_> {
             let hint = Some("name the authority with ca=\"file\" instead".to_owned());
             self.warning(Code::Contradiction, origin, "/health/tls/insecure", what, hint);
         }
-        let on_unix = upstream.endpoints.iter().find(|endpoint| matches!(endpoint.address, Address::Unix(_)));
+        let on_unix = upstream
+            .endpoints
+            .iter()
+            .find(|endpoint| matches!(endpoint.address.address(), Some(Address::Unix(_))));
         if let (Some(endpoint), None, false) = (on_unix, &check.server_name, check.insecure) {
             let what = format!("no certificate can be valid for {}", endpoint.address);
             let hint = Some("write tls server-name=\"name\" in \"health\"".to_owned());

@@ -5,6 +5,7 @@
 mod entry;
 mod health;
 mod hedge;
+mod names;
 mod overlap;
 mod references;
 mod routes;
@@ -25,6 +26,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.entry(is_whole);
     check.routes();
     check.settings();
+    check.names();
     check.problems
 }
 

@@ -1,7 +1,8 @@
 //! Which requests the admin API looks at: none that a web page made a browser send.
 //!
 //! A browser puts `Origin` on what scripts send across sites, and a page that rebinds its own name to 127.0.0.1 arrives
-//! with that name as `Host`. Both are refused (R147).
+//! with that name as `Host`. Both are refused (R147). What changes something must be sent as JSON, which a form of a web
+//! page cannot do, and only from this machine: the API has no password.
 
 use super::problem::Problem;
 use axum::extract::{Request, State};
@@ -44,6 +45,29 @@ pub(super) async fn admit(State(reach): State<Reach>, request: Request, next: Ne
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response
+}
+
+/// In front of everything that changes something (R149).
+pub(super) async fn admit_change(State(reach): State<Reach>, request: Request, next: Next) -> Response {
+    match refuses_change(&request, reach) {
+        Some(problem) => problem.into_response(),
+        None => next.run(request).await,
+    }
+}
+
+fn refuses_change(request: &Request, reach: Reach) -> Option<Problem> {
+    if reach == Reach::Remote {
+        let detail = "this address can be reached from other machines, and there is no password: only reading is \
+            allowed here; add a loopback address or a unix socket to `admin { bind … }` for changes";
+        return Some(Problem::new(StatusCode::FORBIDDEN, detail));
+    }
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let essence = kind.split(';').next().unwrap_or("").trim();
+    if !essence.eq_ignore_ascii_case("application/json") {
+        let detail = "send JSON, and say so: Content-Type: application/json";
+        return Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    }
+    None
 }
 
 /// Whether `host` (with or without port) is an address, `localhost`, or absent as from HTTP/1.0 clients.

@@ -1,17 +1,21 @@
 //! The admin API: what monitoring and people ask a running node. JSON out, RFC 9457 problem documents on errors.
 //!
-//! It only reads. It never listens where downstream traffic arrives, and it is bounded like everything else: requests,
-//! connections and their time. Handlers do not wait for anything, so a request costs microseconds of this thread.
+//! It never listens where downstream traffic arrives, and it is bounded like everything else: requests, connections and
+//! their time. What reads waits for nothing, so a request costs microseconds of this thread; what changes something is an
+//! order to the deployer, and is answered when it is in force.
 //!
 //! ```text
 //!   server.rs   listeners, connections, their limits       guard.rs    who may ask at all
 //!   ready.rs    /ready /live                               problem.rs  how errors look
 //!   status.rs   /v1/status                                 upstreams.rs  /v1/upstreams
 //!   overload.rs how hard pressed the node is, in /v1/status
+//!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
 //! ```
 
+mod endpoint;
 mod guard;
 mod overload;
+mod peer;
 mod problem;
 mod ready;
 pub(crate) mod server;
@@ -22,29 +26,55 @@ mod upstreams;
 
 pub(crate) use ready::reasons;
 
+use crate::deploy::Door;
 use crate::node::Node;
 use crate::telemetry::metrics;
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use std::sync::Arc;
 
 /// All of the API. `reach` says how widely it can be reached, which decides how strict the guard is.
-pub(crate) fn router(node: Arc<Node>, reach: guard::Reach) -> Router {
+pub(crate) fn router(asked: Asked, reach: guard::Reach) -> Router {
     Router::new()
         .route("/ready", get(ready::ready))
         .route("/live", get(ready::live))
         .route("/metrics", get(scrape))
         .route("/v1/status", get(status::status))
         .route("/v1/upstreams", get(upstreams::upstreams))
+        .merge(changes(reach))
         .fallback(problem::no_such_resource)
         .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(reach, guard::admit))
-        .with_state(node)
+        .with_state(asked)
 }
+
+/// What does not only read.
+fn changes(reach: guard::Reach) -> Router<Asked> {
+    Router::new()
+        .route("/v1/upstreams/{upstream}/endpoints/{address}", post(endpoint::set))
+        .route_layer(middleware::from_fn_with_state(reach, guard::admit_change))
+}
+
+/// What the handlers read, and the door to what they change.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) node: Arc<Node>,
+    pub(crate) door: Door,
+}
+
+impl FromRef<Asked> for Arc<Node> {
+    fn from_ref(asked: &Asked) -> Self {
+        Arc::clone(&asked.node)
+    }
+}
+
+/// Of a request; all that is sent here is a few words.
+const BODY_BYTES_MAX: usize = 16 << 10;
 
 /// Metrics in the OpenMetrics format when the client asks for it, else in the Prometheus text format 0.0.4.
 async fn scrape(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {

@@ -45,9 +45,10 @@ pub(super) async fn no_such_resource(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-/// Everything that exists can be read and nothing else, so the list of methods is always the same.
+/// Everything that exists can either be read or be changed.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let detail = format!("{} cannot be asked for with {method}", uri.path());
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail);
-    ([(header::ALLOW, "GET, HEAD")], problem).into_response()
+    let is_read = !uri.path().contains("/endpoints/");
+    ([(header::ALLOW, if is_read { "GET, HEAD" } else { "POST" })], problem).into_response()
 }

@@ -37,6 +37,9 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     if unchecked > 0 {
         reasons.push(format!("endpoints that wait for their first health check: {unchecked}"));
     }
+    for (upstream, name) in node.names.awaited(node.now()) {
+        reasons.push(format!("upstream \"{upstream}\" waits for the first answer about {name}"));
+    }
     reasons
 }
 

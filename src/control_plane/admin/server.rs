@@ -1,7 +1,9 @@
 //! Listeners and connections of the admin API, with their limits.
 
+use super::Asked;
 use super::guard::Reach;
-use crate::node::Node;
+use super::peer::Peer;
+use axum::Extension;
 use base::addr::Addr;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -69,28 +71,36 @@ fn bind_unix(path: &Path) -> io::Result<Bound> {
 }
 
 /// Serves one listener until the task is dropped.
-pub(crate) async fn serve(bound: Bound, node: Arc<Node>, slots: Arc<Semaphore>) -> io::Result<()> {
+pub(crate) async fn serve(bound: Bound, asked: Asked, slots: Arc<Semaphore>) -> io::Result<()> {
     let reach = Reach::of(&bound.addr()?);
-    let router = super::router(node, reach);
+    let router = super::router(asked, reach);
     match bound {
         Bound::Ip(listener) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            accept_each(router, &slots, |cx| listener.poll_accept(cx)).await
+            let accept =
+                |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(s, addr)| (s, Peer::Ip(addr)));
+            accept_each(router, &slots, accept).await
         }
         Bound::Unix(listener, _file) => {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::UnixListener::from_std(listener)?;
-            accept_each(router, &slots, |cx| listener.poll_accept(cx)).await
+            let accept = |cx: &mut Context<'_>| {
+                listener.poll_accept(cx).map_ok(|(stream, _)| {
+                    let peer = Peer::of_unix(&stream);
+                    (stream, peer)
+                })
+            };
+            accept_each(router, &slots, accept).await
         }
     }
 }
 
 /// Serves every connection that `accept` brings, each in a task of its own, as far as there are slots.
-async fn accept_each<S, A>(
+async fn accept_each<S>(
     router: axum::Router,
     slots: &Arc<Semaphore>,
-    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, A)>>,
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(S, Peer)>>,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -98,8 +108,8 @@ where
     loop {
         let slot = slot(slots).await;
         match poll_fn(&mut accept).await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(stream, router.clone(), slot));
+            Ok((stream, peer)) => {
+                tokio::spawn(connection(stream, router.clone().layer(Extension(peer)), slot));
             }
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }

@@ -19,6 +19,7 @@ pub(super) struct Status {
     reasons: Vec<String>,
     draining: bool,
     generation: u64,
+    generations: Generations,
     driver: Driver,
     listeners: Vec<Listener>,
     connections: Connections,
@@ -28,6 +29,17 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<crate::budget::Budget>,
     access_log: Option<AccessLog>,
+}
+
+#[derive(Serialize)]
+struct Generations {
+    /// In memory: the one in force, and those that some exchange still uses.
+    alive: u64,
+    /// Put into force since the start.
+    deployed: u64,
+    failed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +105,12 @@ fn collect(node: &Node) -> Status {
         reasons,
         draining: node.is_draining(),
         generation: snapshot.generation,
+        generations: Generations {
+            alive: node.deployed.alive(),
+            deployed: node.deployed.deployed(),
+            failed: node.deployed.failed(),
+            last_error: node.deployed.last_error(),
+        },
         driver: Driver { name: facts.driver, reason: facts.driver_reason.clone() },
         listeners: facts
             .listeners

@@ -34,6 +34,8 @@ fn start_on(addr: Addr) -> Node {
         config,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
+        bound: Box::new(|_| Ok(())),
+        wake: Box::new(|| ()),
         logs: Vec::new(),
         stats: vec![Arc::clone(&worker)],
         admin: vec![addr],

@@ -1,13 +1,15 @@
 //! `/v1/upstreams`: every endpoint and what is known of it.
 
+use crate::compile::live::Wish;
 use crate::node::Node;
 use crate::probes::Report;
 use axum::Json;
 use axum::extract::State;
 use base::Instant;
 use serde::Serialize;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use traffic::health::{EndpointCell, Health, Why};
 use traffic::snapshot::Endpoint as Compiled;
 
@@ -30,7 +32,32 @@ struct Upstream {
     failed_open: u64,
     /// Retries that the budget did not allow.
     retries_refused: u64,
+    /// What its names stand for; left out when it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    names: Vec<Name>,
     endpoints: Vec<Endpoint>,
+}
+
+/// A name of endpoints, as it is written, and what is known of it.
+#[derive(Serialize)]
+struct Name {
+    name: String,
+    /// In use; empty while it was never resolved.
+    addresses: Vec<String>,
+    /// How long the last answer still counts; it is asked for again a little before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ttl_left_seconds: Option<u64>,
+    /// When the addresses changed last, in seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_unix: Option<u64>,
+    /// Why it cannot be resolved now; left out while it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failing_since_unix: Option<u64>,
+    answers: u64,
+    failures: u64,
+    changes: u64,
 }
 
 #[derive(Serialize)]
@@ -41,6 +68,11 @@ struct Endpoint {
     /// How long it has been in that state; left out when that is as old as the endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     state_seconds: Option<u64>,
+    /// What an operator asked for: `ready`, `drain` or `down`.
+    service: &'static str,
+    /// Who asked for something special, and when; left out while nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<Asked>,
     /// Why it is in that state; left out while it is up.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -79,8 +111,20 @@ struct Check {
     finding: Option<String>,
 }
 
+/// A wish of an operator. A restart forgets it.
+#[derive(Serialize)]
+struct Asked {
+    by: String,
+    /// Seconds since the Unix epoch.
+    since_unix: u64,
+    /// Instead of the configured weight.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u16>,
+}
+
 pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> {
-    let (snapshot, now) = (node.snapshot(), node.now());
+    let mut names = names(&node);
+    let (snapshot, live, now) = (node.snapshot(), node.live(), node.now());
     let upstreams = snapshot.upstreams.iter().map(|upstream| Upstream {
         name: upstream.name.to_string(),
         origin: upstream.origin.to_string(),
@@ -88,22 +132,56 @@ pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> 
         panic: upstream.balancer.panics(now),
         failed_open: upstream.balancer.failed_open(),
         retries_refused: upstream.budget.refused(),
+        names: names.remove(&*upstream.name).unwrap_or_default(),
         endpoints: upstream
             .endpoints
             .iter()
-            .map(|endpoint| of_endpoint(endpoint, node.board.report(&upstream.name, &endpoint.addr), now))
+            .map(|endpoint| {
+                let report = node.board.report(&upstream.name, &endpoint.addr);
+                of_endpoint(endpoint, report, live.wish(&upstream.name, &endpoint.addr), now)
+            })
             .collect(),
     });
     Json(Upstreams { generation: snapshot.generation, upstreams: upstreams.collect() })
 }
 
-fn of_endpoint(endpoint: &Compiled, report: Option<Report>, now: Instant) -> Endpoint {
+/// All names by upstream.
+fn names(node: &Node) -> HashMap<Box<str>, Vec<Name>> {
+    let now = node.now();
+    let mut by_upstream: HashMap<_, Vec<Name>> = HashMap::new();
+    for ((upstream, name), state) in node.names.all() {
+        by_upstream.entry(upstream).or_default().push(Name {
+            name: name.into(),
+            addresses: state.addresses.iter().map(ToString::to_string).collect(),
+            ttl_left_seconds: state.valid_until.map(|until| until.since(now).as_secs()),
+            changed_unix: state.changed.map(unix),
+            failing_since_unix: state.failing.as_ref().map(|(_, since)| unix(*since)),
+            error: state.failing.map(|(why, _)| why),
+            answers: state.answers,
+            failures: state.failures,
+            changes: state.changes,
+        });
+    }
+    by_upstream
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn of_endpoint(endpoint: &Compiled, report: Option<Report>, wish: Option<&Wish>, now: Instant) -> Endpoint {
     let cell = &endpoint.cell;
     Endpoint {
         address: endpoint.text.to_string(),
         state: cell.state_name(now),
         state_seconds: cell.state_since(now).map(|since| now.since(since).as_secs()),
         reason: reason(cell, report.as_ref(), now),
+        service: cell.service().name(),
+        asked: wish.map(|wish| Asked {
+            by: wish.by.clone(),
+            since_unix: unix(wish.since),
+            weight: wish.weight,
+        }),
         weight: endpoint.weight,
         tier: endpoint.tier,
         in_flight: cell.in_flight(),

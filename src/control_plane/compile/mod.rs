@@ -9,11 +9,13 @@
 //!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
 //!   health.rs    what an upstream says about health
 //!   carry.rs     cells, budgets and statistics of the previous generation
+//!   live.rs      what is known and asked for beside the configuration
 //! ```
 
 mod carry;
 mod health;
 mod listener;
+pub(crate) mod live;
 mod problem;
 mod route;
 mod table;
@@ -28,6 +30,7 @@ use base::limits::Limits;
 use carry::Carried;
 use config::Config;
 use config::model::AccessLogTarget;
+use live::Live;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,9 +53,24 @@ pub fn compile(
     workers: usize,
     previous: Option<&Snapshot>,
 ) -> Result<Compiled, Vec<Problem>> {
-    let carried = Carried::from(previous);
-    let mut compiler =
-        Compiler { config, workers: workers.max(1), carried, problems: Vec::new(), warnings: Vec::new() };
+    compile_live(config, &Live::default(), workers, previous)
+}
+
+/// The same for a running node.
+pub(crate) fn compile_live(
+    config: &Config,
+    live: &Live,
+    workers: usize,
+    previous: Option<&Snapshot>,
+) -> Result<Compiled, Vec<Problem>> {
+    let mut compiler = Compiler {
+        config,
+        live,
+        workers: workers.max(1),
+        carried: Carried::from(previous),
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
     let upstreams = compiler.upstreams();
     let by_name: HashMap<&str, UpstreamId> = config
         .upstreams
@@ -84,6 +102,7 @@ pub fn compile(
 /// One run of [`compile`]; its parts are in the files of this folder.
 struct Compiler<'c> {
     config: &'c Config,
+    live: &'c Live,
     workers: usize,
     carried: Carried<'c>,
     problems: Vec<Problem>,

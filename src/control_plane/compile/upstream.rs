@@ -3,9 +3,11 @@
 use super::health;
 use super::listener::address;
 use super::{Compiler, FOREVER, Problem, origin};
+use base::addr::Addr;
 use base::ids::{EndpointId, UpstreamId};
 use base::limits::HttpLimits;
 use config::model::{Balance, HashKey, Tier};
+use std::collections::HashSet;
 use std::sync::Arc;
 use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey};
 use traffic::health::{EndpointCell, Health};
@@ -18,6 +20,8 @@ impl Compiler<'_> {
             self.warn_of_limits(written);
             self.check_can_be_performed(written);
             let endpoints = self.endpoints(written);
+            let has_names = written.endpoints.iter().any(|endpoint| endpoint.address.is_name());
+            let unresolved = has_names && endpoints.is_empty();
             let balancer =
                 Balancer::build(algorithm(written.balance), Some(hash_key(&written.hash_key)), &endpoints)
                     .with_thresholds(health::thresholds(written));
@@ -26,7 +30,7 @@ impl Compiler<'_> {
                 name: written.name.as_str().into(),
                 origin: origin(&written.origin),
                 endpoints,
-                unresolved: false,
+                unresolved,
                 balancer,
                 timeouts: timeouts(&written.timeouts),
                 ejection: health::ejection(written),
@@ -47,23 +51,59 @@ impl Compiler<'_> {
             (true, slow_start) => EndpointCell::joining(initial, slow_start),
             (false, _) => EndpointCell::new(initial),
         };
-        let endpoints = written.endpoints.iter().enumerate().map(|(place, endpoint)| {
-            let addr = address(&endpoint.address);
+        let mut endpoints = Vec::with_capacity(written.endpoints.len());
+        for Place { addr, weight, tier } in self.places(written) {
             let carried = self.carried.cell(&written.name, &addr);
             let usable = carried.filter(|cell| written.health.is_some() || cell.health() == Health::Up);
-            Endpoint {
-                id: EndpointId(u32::try_from(place).unwrap_or(u32::MAX)),
-                text: addr.to_string().into(),
-                weight: endpoint.weight.into(),
-                tier: match endpoint.tier {
-                    Tier::Primary => 0,
-                    Tier::Backup => 1,
-                },
-                cell: usable.unwrap_or_else(|| Arc::new(new())),
-                addr,
+            let cell = usable.unwrap_or_else(|| Arc::new(new()));
+            let wish = self.live.wish(&written.name, &addr);
+            if let Some(wish) = wish {
+                cell.set_service(wish.service);
             }
-        });
-        endpoints.collect()
+            endpoints.push(Endpoint {
+                id: EndpointId(u32::try_from(endpoints.len()).unwrap_or(u32::MAX)),
+                text: addr.to_string().into(),
+                weight: wish.and_then(|wish| wish.weight).map_or(weight, u32::from),
+                tier,
+                cell,
+                addr,
+            });
+        }
+        endpoints
+    }
+
+    /// Where the endpoints are: written addresses in the order of the text, then those that names stand for, each address
+    /// once.
+    fn places(&self, written: &config::model::Upstream) -> Vec<Place> {
+        let tier = |tier| match tier {
+            Tier::Primary => 0,
+            Tier::Backup => 1,
+        };
+        let mut places = Vec::with_capacity(written.endpoints.len());
+        for endpoint in &written.endpoints {
+            if let Some(fixed) = endpoint.address.address() {
+                let (weight, tier) = (endpoint.weight.into(), tier(endpoint.tier));
+                places.push(Place { addr: address(fixed), weight, tier });
+            }
+        }
+        let named = written.endpoints.iter().filter(|endpoint| endpoint.address.is_name());
+        let mut seen: HashSet<Addr> = HashSet::new();
+        for endpoint in named {
+            if seen.is_empty() {
+                seen.extend(places.iter().map(|place| place.addr.clone()));
+            }
+            for found in self.live.found(&written.name, &endpoint.address) {
+                let addr = Addr::Ip(found.addr);
+                if seen.insert(addr.clone()) {
+                    places.push(Place {
+                        addr,
+                        weight: u32::from(endpoint.weight).saturating_mul(found.weight),
+                        tier: tier(endpoint.tier).saturating_add(found.rank),
+                    });
+                }
+            }
+        }
+        places
     }
 
     /// These limits belong to the model already, but no worker enforces them yet; nobody should think otherwise.
@@ -77,6 +117,13 @@ impl Compiler<'_> {
             self.warnings.push(Problem::new(&written.origin, what).hint("limit it at the endpoints for now"));
         }
     }
+}
+
+/// Where an endpoint is and what share it has, before anybody asked for something else.
+struct Place {
+    addr: Addr,
+    weight: u32,
+    tier: u8,
 }
 
 fn algorithm(written: Balance) -> Algorithm {

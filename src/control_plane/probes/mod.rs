@@ -5,7 +5,7 @@
 //!   watch (here)   one task per endpoint: when a check is due, and what its result changes
 //!   check          one check: connection, exchange, deadline        exchange, tls, grpc    the kinds
 //!   budget         how many at once and per second, gaps in time    board                  what is told to people
-//!   observer       ejections, panic, success rates, once a second
+//!   observer       ejections, panic, success rates, once a second      running    which of them there are
 //! ```
 //!
 //! `traffic::health` decides what results mean and when the next check is due; the files here perform that and write it
@@ -18,12 +18,14 @@ mod exchange;
 mod finding;
 mod grpc;
 mod observer;
+mod running;
 #[cfg(test)]
 mod tests;
 mod tls;
 
 pub(crate) use board::{Board, Report};
 pub(crate) use observer::Panics;
+pub(crate) use running::{First, Running};
 pub(crate) use tls::Tls;
 
 use crate::node::Node;
@@ -38,7 +40,6 @@ use config::model::TcpCheck;
 use finding::Finding;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinSet;
 use traffic::Snapshot;
 use traffic::health::{self, CheckRules, EndpointCell, Evidence, Health};
 
@@ -50,6 +51,14 @@ pub(crate) struct Probe {
     check: Arc<Check>,
     /// How long the endpoint takes to its full share when it comes back.
     slow_start: Duration,
+    written: config::model::Health,
+}
+
+impl Probe {
+    /// Whether the other one checks in the same way.
+    fn is_like(&self, other: &Probe) -> bool {
+        self.written == other.written && self.slow_start == other.slow_start
+    }
 }
 
 /// What is to be checked: every endpoint of every upstream that has checks. The first endpoints of all upstreams come
@@ -67,6 +76,7 @@ pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Vec<Probe> {
                 cell: Arc::clone(&endpoint.cell),
                 check: Arc::clone(&check),
                 slow_start: upstream.ejection.slow_start,
+                written: written.clone(),
             };
             (place, probe)
         };
@@ -74,37 +84,6 @@ pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Vec<Probe> {
     }
     probes.sort_by_key(|(place, _)| *place);
     probes.into_iter().map(|(_, probe)| probe).collect()
-}
-
-/// Running checks; they end when this is dropped.
-#[must_use]
-pub(crate) struct Checks {
-    _tasks: JoinSet<()>,
-}
-
-/// Starts a task for each endpoint, and those that look at all of them.
-pub(crate) fn start(node: &Arc<Node>, probes: Vec<Probe>) -> Checks {
-    let budget = Arc::new(Budget::new(AT_ONCE_MAX, PER_SECOND_MAX));
-    let pulse = Arc::new(Pulse::default());
-    // Nodes that start together must not check together: the clock and the process id differ between them.
-    let mut seeds = Rng::new(node.now().as_nanos() ^ u64::from(node.facts.pid) << 32);
-    let mut tasks = JoinSet::new();
-    for probe in probes {
-        let watch = Watch {
-            node: Arc::clone(node),
-            budget: Arc::clone(&budget),
-            pulse: Arc::clone(&pulse),
-            failures: probe.cell.failures(),
-            state: health::Check::new(rules(probe.check.schedule()), probe.cell.health()),
-            rng: Rng::new(seeds.next_u64()),
-            is_first: true,
-            probe,
-        };
-        tasks.spawn(watch.run());
-    }
-    tasks.spawn(heartbeat(Arc::clone(node), pulse));
-    tasks.spawn(observer::run(Arc::clone(node)));
-    Checks { _tasks: tasks }
 }
 
 async fn heartbeat(node: Arc<Node>, pulse: Arc<Pulse>) {
@@ -119,7 +98,7 @@ struct Watch {
     node: Arc<Node>,
     budget: Arc<Budget>,
     pulse: Arc<Pulse>,
-    probe: Probe,
+    probe: Arc<Probe>,
     state: health::Check,
     /// Failures of live traffic up to the last check.
     failures: u64,

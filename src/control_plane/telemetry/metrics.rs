@@ -7,10 +7,12 @@ pub(crate) use super::exposition::Format;
 
 use super::exposition::{Exposition, Kind};
 use super::process::Process;
+use crate::names::NameState;
 use crate::node::Node;
 use base::stat::{Counter, Histogram, Totals};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
+use traffic::health::Service;
 use traffic::snapshot::{Endpoint, Snapshot, Upstream};
 use traffic::stats::WorkerStats;
 use traffic::{Cause, Phase};
@@ -20,6 +22,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     let snapshot = node.snapshot();
     let mut out = Exposition::new(format);
     build(&mut out, node, &snapshot);
+    generations(&mut out, node);
     requests(&mut out, &snapshot);
     durations(&mut out, &snapshot);
     causes(&mut out, node);
@@ -31,6 +34,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     hedging(&mut out, &snapshot);
     states(&mut out, node, &snapshot);
     checks(&mut out, node);
+    names(&mut out, node);
     access_log(&mut out, node);
     process(&mut out, node);
     out.finish()
@@ -50,6 +54,18 @@ fn build(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
         .whole(&[], snapshot.generation);
     out.family("ringway_ready", Kind::Gauge, "1 while /ready says yes.")
         .whole(&[], u64::from(crate::admin::reasons(node).is_empty()));
+}
+
+fn generations(out: &mut Exposition, node: &Node) {
+    let figures = &node.deployed;
+    out.family("ringway_generations_alive", Kind::Gauge, "Generations in memory: in force, or still used.")
+        .whole(&[], figures.alive());
+    out.family("ringway_generations_deployed", Kind::Counter, "Generations put into force since the start.")
+        .whole(&[], figures.deployed());
+    out.family("ringway_generations_failed", Kind::Counter, "Generations that could not be made.")
+        .whole(&[], figures.failed());
+    let help = "From beginning to compile the last generation to its being in force.";
+    out.family("ringway_generation_seconds", Kind::Gauge, help).real(&[], figures.last().as_secs_f64());
 }
 
 fn requests(out: &mut Exposition, snapshot: &Snapshot) {
@@ -224,13 +240,20 @@ fn workers(out: &mut Exposition, node: &Node) {
 fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
     let now = node.now();
     type Read<'r> = (&'r str, Kind, &'r str, &'r dyn Fn(&Endpoint) -> f64);
-    let families: [Read<'_>; 6] = [
+    let families: [Read<'_>; 8] = [
         (
             "ringway_endpoint_up",
             Kind::Gauge,
-            "1 while the endpoint may get traffic, by checks and by ejection.",
+            "1 while the endpoint may get traffic, by checks, by ejection and by what operators ask for.",
             &|endpoint| f64::from(u8::from(endpoint.cell.is_available(now))),
         ),
+        (
+            "ringway_endpoint_out_of_service",
+            Kind::Gauge,
+            "1 while an operator drains the endpoint or has it down.",
+            &|endpoint| f64::from(u8::from(endpoint.cell.service() != Service::Ready)),
+        ),
+        ("ringway_endpoint_weight", Kind::Gauge, "Weight in force.", &|endpoint| endpoint.weight.into()),
         ("ringway_endpoint_in_flight", Kind::Gauge, "Attempts that have not ended.", &|endpoint| {
             f64::from(endpoint.cell.in_flight())
         }),
@@ -257,6 +280,33 @@ fn endpoints(out: &mut Exposition, node: &Node, snapshot: &Snapshot) {
         let mut family = out.family(name, kind, help);
         for (upstream, endpoint) in all_endpoints(snapshot) {
             family.real(&[("upstream", &upstream.name), ("endpoint", &endpoint.text)], read(endpoint));
+        }
+    }
+}
+
+fn names(out: &mut Exposition, node: &Node) {
+    let (names, now) = (node.names.all(), node.now());
+    type Read<'r> = (&'r str, Kind, &'r str, &'r dyn Fn(&NameState) -> u64);
+    let families: [Read<'_>; 6] = [
+        ("ringway_name_addresses", Kind::Gauge, "Addresses that the name stands for.", &|name| {
+            name.addresses.len() as u64
+        }),
+        ("ringway_name_failing", Kind::Gauge, "1 while the name cannot be resolved.", &|name| {
+            u64::from(name.failing.is_some())
+        }),
+        ("ringway_name_ttl_seconds", Kind::Gauge, "How long the last answer still counts.", &|name| {
+            name.valid_until.map_or(0, |until| until.since(now).as_secs())
+        }),
+        ("ringway_name_answers", Kind::Counter, "Look-ups that were answered.", &|name| name.answers),
+        ("ringway_name_failures", Kind::Counter, "Look-ups of which a part or all failed.", &|name| {
+            name.failures
+        }),
+        ("ringway_name_changes", Kind::Counter, "Answers that changed the addresses.", &|name| name.changes),
+    ];
+    for (metric, kind, help, read) in families {
+        let mut family = out.family(metric, kind, help);
+        for ((upstream, name), state) in &names {
+            family.whole(&[("upstream", upstream), ("name", name)], read(state));
         }
     }
 }

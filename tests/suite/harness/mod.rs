@@ -4,6 +4,8 @@
 //! which says what was waited for.
 
 pub(crate) mod client;
+pub(crate) mod dns;
+pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nginx;
 pub(crate) mod origin;
@@ -16,6 +18,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Broken, Client, Ending};
+pub(crate) use load::Load;
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Origin, Received, Reply};
 pub(crate) use ringway::{Ringway, Setup};

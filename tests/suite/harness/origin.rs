@@ -162,11 +162,28 @@ impl Origin {
         Origin::start_with(script, move || Some(idle()))
     }
 
+    /// As [`Origin::start`] at a certain address; `None` when somebody else has it.
+    pub(crate) fn start_at(
+        at: SocketAddr,
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Option<Origin> {
+        let listener = TcpListener::bind(at).ok()?;
+        Some(Origin::serve(listener, script, || None))
+    }
+
     fn start_with(
         script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
         idle: impl Fn() -> Option<Duration> + Send + Sync + 'static,
     ) -> Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port");
+        Origin::serve(listener, script, idle)
+    }
+
+    fn serve(
+        listener: TcpListener,
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+        idle: impl Fn() -> Option<Duration> + Send + Sync + 'static,
+    ) -> Origin {
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared {
             script: Box::new(script),

@@ -156,6 +156,31 @@ impl Ringway {
         admin_get(self.admin, path)
     }
 
+    /// A change through the admin API: JSON sent to `path`.
+    #[track_caller]
+    pub(crate) fn change(&self, path: &str, json: &str) -> Response {
+        let mut client = Client::connect(self.admin);
+        let (admin, length) = (self.admin, json.len());
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{json}"
+        ));
+        client.response("POST")
+    }
+
+    /// What `/v1/upstreams` says of the upstream `origin`.
+    #[track_caller]
+    pub(crate) fn upstream(&self) -> Value {
+        let all: Value = serde_json::from_slice(&self.admin("/v1/upstreams").body).expect("it is JSON");
+        let mut upstreams = all["upstreams"].as_array().expect("a list").iter();
+        upstreams.find(|upstream| upstream["name"] == "origin").expect("the upstream of the suite").clone()
+    }
+
+    /// Where the admin API listens.
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// `/v1/status` as JSON.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {

@@ -237,7 +237,7 @@ fn watch(probe: Probe) -> Watch {
         failures: 0,
         rng: Rng::new(1),
         is_first: true,
-        probe,
+        probe: Arc::new(probe),
     }
 }
 
@@ -329,6 +329,8 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
         config,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
+        bound: Box::new(|_| Ok(())),
+        wake: Box::new(|| ()),
         logs: Vec::new(),
         stats: Vec::new(),
         admin: Vec::new(),

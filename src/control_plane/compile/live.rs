@@ -1,0 +1,69 @@
+//! What a generation is made of beside the configuration: what operators asked for at run time, and what names stand for.
+
+use base::addr::Addr;
+use config::Target;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+use traffic::health::Service;
+
+/// Kept by identity, so that it holds whenever the endpoint is there: also when it went away and came back.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Live {
+    wishes: HashMap<Box<str>, HashMap<Addr, Wish>>,
+    /// By upstream and name; a name that was never resolved is not in it.
+    found: HashMap<Box<str>, HashMap<Target, Arc<[Found]>>>,
+}
+
+/// One of the addresses that a name stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Found {
+    /// 0 for the addresses of a host; for those of a service one more with each priority.
+    pub(crate) rank: u8,
+    pub(crate) addr: SocketAddr,
+    /// 1 for the addresses of a host.
+    pub(crate) weight: u32,
+}
+
+/// What an operator asked of one endpoint, and who it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) service: Service,
+    /// Instead of the weight that is configured or was discovered.
+    pub(crate) weight: Option<u16>,
+    pub(crate) since: SystemTime,
+    /// As the audit line names them.
+    pub(crate) by: String,
+}
+
+impl Live {
+    pub(crate) fn wish(&self, upstream: &str, addr: &Addr) -> Option<&Wish> {
+        self.wishes.get(upstream)?.get(addr)
+    }
+
+    /// Remembers a wish; one that asks for nothing special is forgotten.
+    pub(crate) fn set_wish(&mut self, upstream: &str, addr: Addr, wish: Wish) {
+        let of_upstream = self.wishes.entry(upstream.into()).or_default();
+        if wish.service == Service::Ready && wish.weight.is_none() {
+            of_upstream.remove(&addr);
+        } else {
+            of_upstream.insert(addr, wish);
+        }
+    }
+
+    /// What a name of an upstream stands for; empty while it has not been resolved.
+    pub(crate) fn found(&self, upstream: &str, name: &Target) -> &[Found] {
+        self.found.get(upstream).and_then(|names| names.get(name)).map_or(&[], |found| found)
+    }
+
+    /// A name stands for these now.
+    pub(crate) fn set_found(&mut self, upstream: &str, name: Target, found: Arc<[Found]>) {
+        self.found.entry(upstream.into()).or_default().insert(name, found);
+    }
+
+    /// Endpoints of which something is asked.
+    pub(crate) fn wishes(&self) -> usize {
+        self.wishes.values().map(HashMap::len).sum()
+    }
+}

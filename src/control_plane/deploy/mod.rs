@@ -1,0 +1,275 @@
+//! The one door through which a new generation gets into force.
+//!
+//! A generation follows from the configuration and from what the node learnt and was told while it runs
+//! ([`Live`](crate::compile::live::Live)). Whoever changes either sends an [`Order`] through the [`Door`]; one task, the
+//! [`Deployer`], takes them all, compiles beside the generation in force and hands the result to every worker. So there
+//! is never a question which of two changes came first, and none is lost.
+//!
+//! ```text
+//!   admin ──Order──▶ Deployer ──compile (own thread)──▶ publish, wake ──▶ workers
+//!                       │  ▲                                                │
+//!                       │  └───────────── retired snapshots ◀───────────────┘
+//!                       └──▶ health checks follow, cells of removed endpoints are marked
+//! ```
+//!
+//! Orders that come while one generation is compiled, or sooner than [`EVERY`] after the last, go into one generation
+//! together.
+
+mod door;
+mod generations;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use door::{Change, Changed, Door, Order, Refused};
+pub(crate) use generations::Figures;
+
+use crate::compile::live::{Live, Wish};
+use crate::compile::{Problem, compile_live};
+use crate::node::Node;
+use crate::notice::notice;
+use crate::{names, probes};
+use base::publish::Publisher;
+use config::Config;
+use door::Waiting;
+use generations::Generations;
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use traffic::Snapshot;
+use traffic::health::EndpointCell;
+
+/// Brings what only the process knows into a compiled snapshot, such as how many descriptors it has; the error says why the
+/// snapshot cannot come into force.
+pub type Bound = Box<dyn Fn(&mut Snapshot) -> Result<(), String> + Send>;
+/// Ends the current wait of every worker.
+pub type Wake = Box<dyn Fn() + Send>;
+
+/// From one generation to the next, at least: 20 a second.
+const EVERY: Duration = Duration::from_millis(50);
+/// How often the snapshots that workers handed back are looked for.
+const RECLAIM_EVERY: Duration = Duration::from_millis(250);
+
+/// What the deployer starts with.
+pub(crate) struct Means {
+    pub(crate) config: Config,
+    pub(crate) publishers: Vec<Publisher<Snapshot>>,
+    pub(crate) bound: Bound,
+    pub(crate) wake: Wake,
+}
+
+/// Owns everything that generations are made of.
+pub(crate) struct Deployer {
+    node: Arc<Node>,
+    config: Arc<Config>,
+    live: Arc<Live>,
+    bound: Bound,
+    generations: Generations,
+    checks: probes::Running,
+    resolving: names::Resolving,
+    /// Names whose addresses are not in force yet.
+    fresh: Vec<names::Key>,
+    orders: mpsc::Receiver<Order>,
+    /// Something was ordered that is not in force yet.
+    due: bool,
+    /// Not before then.
+    earliest: Instant,
+    /// Told once what they ordered is in force.
+    waiting: Vec<Waiting>,
+}
+
+impl fmt::Debug for Deployer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployer").field("live", &self.live).finish_non_exhaustive()
+    }
+}
+
+impl Deployer {
+    /// A deployer for the generation in force, and the door to it.
+    pub(crate) fn new(node: Arc<Node>, means: Means) -> (Deployer, Door) {
+        let (door, orders) = door::channel();
+        let checks = probes::Running::new(&node);
+        let generations = Generations::new(means.publishers, means.wake, &node.snapshot());
+        let deployer = Deployer {
+            node,
+            config: Arc::new(means.config),
+            live: Arc::default(),
+            bound: means.bound,
+            generations,
+            checks,
+            resolving: names::Resolving::default(),
+            fresh: Vec::new(),
+            orders,
+            due: false,
+            earliest: Instant::now(),
+            waiting: Vec::new(),
+        };
+        (deployer, door)
+    }
+
+    /// Takes orders as long as the control plane runs. `door` is the way back to it for those whom it starts.
+    pub(crate) async fn run(mut self, door: Door) {
+        self.resolving.follow(&self.node, &self.config, &door);
+        self.checks.observe();
+        self.checks.follow(probes::plan(&self.config, &self.node.snapshot()), probes::First::Counted);
+        let mut reclaim = tokio::time::interval(RECLAIM_EVERY);
+        reclaim.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(order) => self.take(order),
+                    None => return,
+                },
+                () = sleep_until(self.earliest), if self.due => self.deploy().await,
+                _ = reclaim.tick() => self.generations.reclaim(&self.node.deployed),
+            }
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        match order {
+            Order::Found { upstream, name, found } => {
+                self.fresh.push(names::key(&upstream, &name));
+                Arc::make_mut(&mut self.live).set_found(&upstream, name, found);
+                self.due = true;
+            }
+            Order::Endpoint { upstream, address, change, by, answer } => {
+                match self.set_endpoint(&upstream, &address, change, by) {
+                    Ok((changed, true)) => {
+                        self.due = true;
+                        self.waiting.push(Waiting { upstream, address, changed, answer });
+                    }
+                    // Whoever asked may have gone away.
+                    Ok((changed, false)) => drop(answer.send(Ok(changed))),
+                    Err(refused) => drop(answer.send(Err(refused))),
+                }
+            }
+        }
+    }
+
+    /// Carries out what an operator asks of an endpoint; also answers whether it takes a new generation.
+    fn set_endpoint(
+        &mut self,
+        upstream: &str,
+        address: &str,
+        change: Change,
+        by: String,
+    ) -> Result<(Changed, bool), Refused> {
+        let snapshot = self.node.snapshot();
+        let found = door::find(&snapshot, upstream, address)?;
+        let before = self.live.wish(upstream, &found.addr);
+        if before.is_none() && self.live.wishes() >= WISHES_MAX {
+            return Err(Refused::TooMany(WISHES_MAX));
+        }
+        let weight_before = before.and_then(|wish| wish.weight);
+        let wish = Wish {
+            service: change.service.unwrap_or(found.cell.service()),
+            weight: change.weight.unwrap_or(weight_before),
+            since: std::time::SystemTime::now(),
+            by,
+        };
+        let service_before = found.cell.set_service(wish.service);
+        let changed = Changed {
+            service: wish.service,
+            weight: wish.weight.map_or(found.weight, u32::from),
+            overridden: wish.weight.is_some(),
+            generation: snapshot.generation,
+        };
+        let takes_generation = wish.weight != weight_before;
+        notice(format_args!(
+            "upstream \"{upstream}\": {}: state {service_before} -> {}, weight {} -> {} (asked by {})",
+            found.text,
+            wish.service,
+            door::weight_text(weight_before),
+            door::weight_text(wish.weight),
+            wish.by,
+        ));
+        Arc::make_mut(&mut self.live).set_wish(upstream, found.addr.clone(), wish);
+        self.node.set_live(Arc::clone(&self.live));
+        Ok((changed, takes_generation))
+    }
+
+    /// Makes a generation of what is known now and puts it into force.
+    async fn deploy(&mut self) {
+        self.due = false;
+        let began = Instant::now();
+        let waiting = std::mem::take(&mut self.waiting);
+        let (config, live, previous) =
+            (Arc::clone(&self.config), Arc::clone(&self.live), self.node.snapshot());
+        let workers = self.node.facts.workers;
+        let compiling = tokio::task::spawn_blocking(move || {
+            let compiled = compile_live(&config, &live, workers, Some(&previous));
+            compiled.map(|compiled| {
+                let removed = removed(&previous, &compiled.snapshot);
+                (compiled.snapshot, removed)
+            })
+        });
+        let outcome = compiling.await;
+        self.earliest = began + EVERY;
+        match outcome {
+            Ok(Ok((snapshot, removed))) => self.put_into_force(snapshot, &removed, began, waiting),
+            Ok(Err(problems)) => self.fail(&shown(&problems), waiting),
+            Err(error) => self.fail(&format!("internal error: {error}"), waiting),
+        }
+    }
+
+    fn put_into_force(
+        &mut self,
+        mut snapshot: Snapshot,
+        removed: &[Arc<EndpointCell>],
+        began: Instant,
+        waiting: Vec<Waiting>,
+    ) {
+        if let Err(why) = (self.bound)(&mut snapshot) {
+            return self.fail(&why, waiting);
+        }
+        let snapshot = Arc::new(snapshot);
+        self.generations.publish(&snapshot, &self.node.deployed);
+        for cell in removed {
+            cell.set_removed();
+        }
+        self.follow_checks(&snapshot);
+        self.node.set_snapshot(Arc::clone(&snapshot));
+        self.node.deployed.succeed(began.elapsed());
+        waiting.into_iter().for_each(|waiting| waiting.conclude(&snapshot));
+    }
+
+    /// Endpoints of names that the node still waits for belong to the first round of checks: it is not ready before.
+    fn follow_checks(&mut self, snapshot: &Snapshot) {
+        let awaited = self.node.names.awaited(self.node.now());
+        let is_first = self.fresh.iter().any(|key| awaited.contains(key));
+        let first = if is_first { probes::First::Count } else { probes::First::Ignore };
+        self.checks.follow(probes::plan(&self.config, snapshot), first);
+        for key in self.fresh.drain(..) {
+            self.node.names.settle(&key);
+        }
+    }
+
+    /// The generation in force stays.
+    fn fail(&mut self, why: &str, waiting: Vec<Waiting>) {
+        notice(format_args!("no new generation, the one in force stays: {why}"));
+        self.node.deployed.fail(why);
+        for Waiting { answer, .. } in waiting {
+            let _ = answer.send(Err(Refused::NotCompiled(why.to_owned())));
+        }
+    }
+}
+
+/// Cells that the next generation does not have any more.
+fn removed(before: &Snapshot, after: &Snapshot) -> Vec<Arc<EndpointCell>> {
+    let cells = |snapshot: &'_ Snapshot| {
+        let endpoints = snapshot.upstreams.iter().flat_map(|upstream| &upstream.endpoints);
+        endpoints.map(|endpoint| Arc::clone(&endpoint.cell)).collect::<Vec<_>>()
+    };
+    let kept: HashSet<_> = cells(after).iter().map(Arc::as_ptr).collect();
+    cells(before).into_iter().filter(|cell| !kept.contains(&Arc::as_ptr(cell))).collect()
+}
+
+fn shown(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Endpoints of which something may be asked at the same time; beyond any real number of them.
+const WISHES_MAX: usize = 100_000;
