@@ -6,16 +6,17 @@
 use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
+use traffic::balance::Balancer;
 use traffic::health::EndpointCell;
 use traffic::retry::RetryBudget;
-use traffic::snapshot::Snapshot;
+use traffic::snapshot::{Snapshot, Upstream};
 use traffic::stats::RouteStats;
 
 /// The run-time state of a generation by identity; empty for the first one.
 #[derive(Debug, Default)]
 pub(super) struct Carried<'s> {
     cells: HashMap<(&'s str, &'s Addr), &'s Arc<EndpointCell>>,
-    budgets: HashMap<&'s str, &'s Arc<RetryBudget>>,
+    upstreams: HashMap<&'s str, &'s Upstream>,
     stats: HashMap<&'s str, &'s Arc<RouteStats>>,
 }
 
@@ -24,7 +25,7 @@ impl<'s> Carried<'s> {
         let mut carried = Carried::default();
         let Some(previous) = previous else { return carried };
         for upstream in &previous.upstreams {
-            carried.budgets.insert(&upstream.name, &upstream.budget);
+            carried.upstreams.insert(&upstream.name, upstream);
             for endpoint in &upstream.endpoints {
                 carried.cells.insert((&upstream.name, &endpoint.addr), &endpoint.cell);
             }
@@ -37,13 +38,17 @@ impl<'s> Carried<'s> {
         self.cells.get(&(upstream, addr)).map(|cell| Arc::clone(cell))
     }
 
-    /// Whether the previous generation had an upstream of that name.
-    pub(super) fn has_upstream(&self, name: &str) -> bool {
-        self.budgets.contains_key(name)
+    /// Whether the previous generation had endpoints in an upstream of that name.
+    pub(super) fn has_endpoints(&self, upstream: &str) -> bool {
+        self.upstreams.get(upstream).is_some_and(|upstream| !upstream.endpoints.is_empty())
     }
 
     pub(super) fn budget(&self, upstream: &str) -> Option<Arc<RetryBudget>> {
-        self.budgets.get(upstream).map(|budget| Arc::clone(budget))
+        self.upstreams.get(upstream).map(|upstream| Arc::clone(&upstream.budget))
+    }
+
+    pub(super) fn balancer(&self, upstream: &str) -> Option<&'s Balancer> {
+        self.upstreams.get(upstream).map(|upstream| &upstream.balancer)
     }
 
     pub(super) fn stats(&self, route: &str) -> Option<Arc<RouteStats>> {

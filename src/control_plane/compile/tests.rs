@@ -293,3 +293,43 @@ fn ten_thousand_endpoints_compile() {
     let pairs = before.upstreams[0].endpoints.iter().zip(&after.upstreams[0].endpoints);
     assert_eq!(pairs.filter(|(old, new)| Arc::ptr_eq(&old.cell, &new.cell)).count(), 10_000);
 }
+
+const BY_NAME: &str = r#"
+listener "web" { bind "127.0.0.1:8080" }
+upstream "api" {
+    endpoint "10.0.0.1:80" weight=3
+    endpoint "api.internal:80" weight=2
+    endpoint "srv:_http._tcp.api.internal" tier="backup"
+}
+upstream "web" { endpoint "web.internal:80" }
+site "*" { route "/" upstream="api"; route "/web" upstream="web" }
+"#;
+
+fn found(rank: u8, addr: &str, weight: u32) -> live::Found {
+    live::Found { rank, addr: addr.parse().unwrap(), weight }
+}
+
+#[test]
+fn names_stand_for_endpoints_once_each_with_the_weights_of_both() {
+    let config = config(BY_NAME);
+    let first = compile_live(&config, &Live::default(), 1, None).unwrap().snapshot;
+    assert_eq!((first.upstreams[0].endpoints.len(), first.upstreams[0].unresolved), (1, false));
+    assert_eq!((first.upstreams[1].endpoints.len(), first.upstreams[1].unresolved), (0, true));
+    let mut live = Live::default();
+    let [host, service] = [1, 2].map(|at: usize| config.upstreams[0].endpoints[at].address.clone());
+    let addresses = [found(0, "10.0.0.1:80", 1), found(0, "10.0.0.2:80", 1)];
+    live.set_found("api", host, Arc::new(addresses));
+    live.set_found("api", service, Arc::new([found(0, "10.0.0.2:80", 9), found(1, "10.0.0.3:81", 7)]));
+    live.set_found("web", config.upstreams[1].endpoints[0].address.clone(), Arc::new(addresses));
+    let second = compile_live(&config, &live, 1, Some(&first)).unwrap().snapshot;
+    let [api, web] = &second.upstreams[..] else { panic!() };
+    let read = api.endpoints.iter().map(|one| format!("{} {} {}", one.text, one.weight, one.tier));
+    assert_eq!(read.collect::<Vec<_>>(), ["10.0.0.1:80 3 0", "10.0.0.2:80 2 0", "10.0.0.3:81 7 2"]);
+    assert!(Arc::ptr_eq(&first.upstreams[0].endpoints[0].cell, &api.endpoints[0].cell));
+    assert!(!web.unresolved && web.endpoints.len() == 2);
+    let now = base::Instant::from_nanos(1);
+    let shares = |upstream: &traffic::snapshot::Upstream| {
+        upstream.endpoints.iter().map(|one| one.cell.ramp_permille(now)).collect::<Vec<_>>()
+    };
+    assert_eq!(shares(web), [1000, 1000], "the first endpoints of an upstream have nobody to begin beside");
+}

@@ -25,6 +25,10 @@ impl Compiler<'_> {
             let balancer =
                 Balancer::build(algorithm(written.balance), Some(hash_key(&written.hash_key)), &endpoints)
                     .with_thresholds(health::thresholds(written));
+            let balancer = match self.carried.balancer(&written.name) {
+                Some(previous) => balancer.succeeding(previous),
+                None => balancer,
+            };
             upstreams.push(Upstream {
                 id: UpstreamId(u32::try_from(place).unwrap_or(u32::MAX)),
                 name: written.name.as_str().into(),
@@ -46,7 +50,7 @@ impl Compiler<'_> {
         // Without checks nobody would ever say that an endpoint is up: only what traffic shows counts.
         let initial = if written.health.is_some() { Health::Checking } else { Health::Up };
         // Beside endpoints that serve already a new one begins slowly; in a new upstream nobody could take its share.
-        let others_serve = self.carried.has_upstream(&written.name);
+        let others_serve = self.carried.has_endpoints(&written.name);
         let new = || match (others_serve, health::slow_start(written)) {
             (true, slow_start) => EndpointCell::joining(initial, slow_start),
             (false, _) => EndpointCell::new(initial),

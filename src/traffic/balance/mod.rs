@@ -38,6 +38,7 @@ use base::rng::Rng;
 use screen::{Mode, Screen};
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tier::Tier;
 use wire::http::Request;
@@ -101,7 +102,8 @@ pub struct Balancer {
     key: Option<HashKey>,
     tiers: Vec<Tier>,
     thresholds: Thresholds,
-    failed_open: AtomicU64,
+    /// Shared with the generations before.
+    failed_open: Arc<AtomicU64>,
 }
 
 impl Balancer {
@@ -113,11 +115,19 @@ impl Balancer {
         numbers.dedup();
         let tiers = numbers.into_iter().map(|number| Tier::build(algorithm, number, endpoints)).collect();
         let key = key.filter(|_| matches!(algorithm, Algorithm::RingHash | Algorithm::Maglev));
-        Balancer { algorithm, key, tiers, thresholds: Thresholds::default(), failed_open: AtomicU64::new(0) }
+        Balancer { algorithm, key, tiers, thresholds: Thresholds::default(), failed_open: Arc::default() }
     }
 
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// The same tables, counting on where `previous` is: a counter that began anew with each generation would look as if
+    /// the process had.
+    #[must_use]
+    pub fn succeeding(mut self, previous: &Balancer) -> Balancer {
+        self.failed_open = Arc::clone(&previous.failed_open);
+        self
     }
 
     /// The same tables, with other thresholds than the default ones.
@@ -145,7 +155,7 @@ impl Balancer {
         none && surveys.any(|survey| survey.unchecked > 0)
     }
 
-    /// Choices made among all endpoints because too few were healthy; since this generation began.
+    /// Choices made among all endpoints because too few were healthy, in this generation and those that it succeeds.
     pub fn failed_open(&self) -> u64 {
         self.failed_open.load(Relaxed)
     }
