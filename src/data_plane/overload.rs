@@ -30,6 +30,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 const LONG_TURN: Duration = Duration::from_millis(2);
 /// Between two rounds of closing connections.
 const RELIEVE_EVERY: Duration = Duration::from_millis(100);
+/// Between two rounds of giving memory back.
+const RETURN_EVERY: Duration = Duration::from_secs(1);
 /// Idle upstream connections kept per endpoint while connections are not kept.
 const UPSTREAM_IDLE_MIN: usize = 2;
 /// For how long an exchange must hardly have moved to be reset.
@@ -50,6 +52,8 @@ pub(crate) struct Overload {
     lag: RefCell<Lag>,
     meter: Option<ResidentMeter>,
     sampled: Cell<Instant>,
+    /// When memory was last given back.
+    returned: Cell<Instant>,
     turns: Cell<u32>,
     /// CPU time at which a probe was sent that has not returned, and how many had returned before it.
     probe: Cell<Option<(Duration, u64)>>,
@@ -202,10 +206,14 @@ fn relieve(worker: &Worker) {
     let (crowd, shed) = (&overload.crowd, &worker.stats.shed);
     if shedding.space().level() >= Level::Shorten {
         shed.idle_closed.add(crowd.end_idle(now, |patience| shedding.idle_timeout(patience)));
+        if now.since(overload.returned.get()) >= RETURN_EVERY {
+            overload.returned.set(now);
+            worker.trim();
+            runtime::return_free_memory();
+        }
     }
     if shedding.closes_connections() {
         shed.upstream_closed.add(worker.pool.shrink(UPSTREAM_IDLE_MIN));
-        worker.trim();
     }
     if shedding.cuts_stalled() {
         let bounds = (shedding.stalled_bytes_min(), STALLED_MAX);

@@ -79,7 +79,7 @@ pub use crate::gap::Gaps;
 pub use crate::listener::Listener;
 pub use crate::options::{Gauges, Options};
 pub use crate::piped::{Arrived, Piped, Refusal};
-pub use crate::pressure::{Queued, ResidentMeter, StreamId};
+pub use crate::pressure::{Queued, ResidentMeter, StreamId, return_free_memory};
 pub use crate::probe::{DriverKind, IoChoice, ProbeError, Selection, probe};
 pub use crate::runtime::{Runtime, clock};
 pub use crate::stream::{IdleState, Stream};

@@ -86,6 +86,7 @@ both! {
     fn r141_a_configuration_that_does_not_fit_is_refused_with_the_table(io) {
         let text = Setup { top: "memory \"16MiB\"\nworkers 2\n", ..Setup::to("127.0.0.1:1".parse().expect("an address")) };
         let (mut process, _folder) = Ringway::spawn(&text.text(), io);
+        process.wait_for_line("what to do", |line| line.contains("fewer `workers`").then_some(()));
         let status = process.wait().expect("it ends");
         assert_eq!(status.code(), Some(1));
         let said = process.stderr();
@@ -106,5 +107,57 @@ both! {
         assert!(status["connections"]["max"].as_u64().is_some_and(|max| (1_000..20_000).contains(&max)), "{status}");
         assert_eq!(ringway.client().get("/").status, 200);
         ringway.stop_after(origin);
+    }
+
+    fn r98_a_flood_of_half_heads_is_shed_and_service_is_back_within_five_seconds(io) {
+        let origin = Origin::ok("x");
+        let top = "memory \"64MiB\"\nworkers 1\n";
+        let ringway = Setup { top, ..Setup::to(origin.address()) }.start(io);
+        let web = ringway.address("web");
+        let mut level = 0;
+        let mut flood = Vec::new();
+        let half = format!("GET / HTTP/1.1\r\nHost: x\r\n{}", "X-Filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(80));
+        let more = format!("X-More: {}", "a".repeat(12_000));
+        // Each holds what it has sent of its head. It never ends one, so all of them are to be got rid of.
+        while level < 3 && flood.len() < 4000 {
+            for _ in 0..50 {
+                let Some(mut client) = Client::try_connect(web) else { break };
+                client.send(&half).send(&more);
+                flood.push(client);
+            }
+            level = level.max(metric(&ringway, "ringway_shed_level"));
+        }
+        assert!(level >= 3, "level {level} with {} half heads", flood.len());
+        assert!(ringway.resident_bytes() < 64 << 20, "above the limit");
+        assert_eq!(ringway.admin("/live").status, 200);
+        wait_until("half heads are reset", || metric(&ringway, "ringway_shed_total{action=\"reset_stalled\"}") > 0
+            || metric(&ringway, "ringway_shed_total{action=\"refuse_request\"}") > 0);
+        drop(flood);
+        let began = std::time::Instant::now();
+        wait_until("the pressure is over", || metric(&ringway, "ringway_shed_level") == 0);
+        assert_eq!(ringway.client().get("/").status, 200);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?} until it serves again", began.elapsed());
+        wait_until("both changes are reported", || {
+            let said = ringway.stderr();
+            said.contains("overload: level") && said.contains("overload is over")
+        });
+        ringway.stop_after(origin);
+    }
+
+    fn r144_a_stopped_process_keeps_its_idle_connections(io) {
+        let origin = Origin::ok("x");
+        let listener = "timeouts { keep-alive \"3s\"; }";
+        let ringway = Setup { listener, ..Setup::to(origin.address()) }.start(io);
+        let mut idle: Vec<Client> = (0..10).map(|_| ringway.client()).collect();
+        assert!(idle.iter_mut().all(|client| client.get("/").status == 200));
+        ringway.signal("STOP");
+        // Nothing can arrive from a process that is stopped: this only lets its deadlines pass.
+        assert_eq!(idle[0].ending_within(Duration::from_secs(6)), Ending::Open);
+        ringway.signal("CONT");
+        assert_eq!(idle[0].ending_within(Duration::from_millis(300)), Ending::Open, "timed out at once");
+        assert!(idle.iter_mut().all(|client| client.get("/").status == 200));
+        wait_until("the gap is counted", || metric(&ringway, "ringway_worker_gaps_total") >= 1);
+        wait_until("the gap is reported", || ringway.stderr().contains("stood still"));
+        ringway.stop_after((idle, origin));
     }
 }
