@@ -68,7 +68,7 @@ impl Crowd {
     }
 
     /// The exchange keeps so many bytes: of a head that arrives in pieces, or of a body for another attempt.
-    pub(crate) fn holds(&self, place: Place, bytes: usize) {
+    pub(crate) fn holds(&self, place: Place, bytes: u64) {
         let mut members = self.members.borrow_mut();
         if let Some(Member { doing: Doing::Busy { holds, .. }, .. }) = members.get_mut(place) {
             *holds = u32::try_from(bytes).unwrap_or(u32::MAX);

@@ -23,6 +23,7 @@ mod limits;
 mod names;
 mod operations;
 mod overload;
+mod overload_rate;
 mod piped;
 mod proxying;
 mod smuggling;

@@ -207,7 +207,7 @@ impl Connection {
         drop(first);
         self.timer.set(deadline);
         loop {
-            self.worker.overload.crowd.holds(self.place, bytes.capacity());
+            self.worker.overload.crowd.holds(self.place, bytes.capacity() as u64);
             let received = match race(self.unless_shed(self.stream.recv()), &self.timer).await {
                 None => return Err(HeadFault::Timeout),
                 Some(Err(cause)) => return Err(HeadFault::Ended(cause)),

@@ -94,7 +94,7 @@ pub(crate) async fn upload(
             return Err(Cause::BodyTooLarge.into());
         }
         upload.replay.keep(&buf[part.payload.clone()], limits.replay_bytes_max);
-        conn.worker.overload.crowd.holds(conn.place, upload.replay.payload.capacity());
+        conn.worker.overload.crowd.holds(conn.place, upload.replay.payload.capacity() as u64);
         if part.consumed < received {
             // The next request begins in this buffer; it is copied, for the body's part goes on as it is.
             conn.stream.unread(Buf::from_vec(buf[part.consumed..].to_vec()));

@@ -26,11 +26,8 @@ use std::net::IpAddr;
 const WAYS: usize = 4;
 /// 32,768 groups, 1 MiB: room for twice as many addresses as a listener allows connections by default.
 const GROUP_BITS: u32 = 15;
-/// As many bits as the group takes from the key are free for the count.
+/// As many bits as the group takes from the key are free for the count; `config` allows no larger limit.
 const COUNT_MASK: u64 = (1 << GROUP_BITS) - 1;
-
-/// Connections per address that a listener can allow at most.
-pub const CONNECTIONS_PER_CLIENT_MAX: u32 = (1 << GROUP_BITS) - 1;
 
 /// The table. Shared by all workers for the life of the process.
 pub struct Clients {

@@ -15,7 +15,7 @@ mod pressure;
 mod shedding;
 mod stats;
 
-pub use clients::{Admitted, CONNECTIONS_PER_CLIENT_MAX, Clients, TooMany};
+pub use clients::{Admitted, Clients, TooMany};
 pub use lag::{LAG_LIMIT, Lag};
 pub use node::{Node, SOCKET_BYTES, Supply};
 pub use pressure::{HOLD, HYSTERESIS, Ladder, Level, Permille, permille};
