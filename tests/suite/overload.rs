@@ -20,7 +20,7 @@ fn metric(ringway: &Ringway, begins: &str) -> u64 {
     let text = ringway.admin("/metrics").text();
     let values =
         text.lines().filter(|line| line.starts_with(begins)).filter_map(|line| line.rsplit(' ').next());
-    values.filter_map(|value| value.parse::<f64>().ok()).map(|value| value as u64).sum()
+    values.filter_map(|value| value.parse::<u64>().ok()).sum()
 }
 
 /// The status of one request, where there may be no answer at all.
