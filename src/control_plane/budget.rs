@@ -8,7 +8,7 @@ use base::limits::Limits;
 use serde::Serialize;
 use std::fmt;
 use traffic::Snapshot;
-use traffic::overload::{Clients, SOCKET_BYTES};
+use traffic::overload::{Clients, PIPE_BYTES, SOCKET_BYTES};
 use traffic::stats::RouteShard;
 
 /// One thing that takes memory.
@@ -124,6 +124,9 @@ impl Budget {
             return Err(DoesNotFit(Budget::of(fixed, limit)));
         }
         let left = planned - taken;
+        let pipes = (left / 10 / workers / PIPE_BYTES).min(limits.pipes_max.into());
+        limits.pipes_max = u32::try_from(pipes).unwrap_or(u32::MAX);
+        let left = left - pipes * workers * PIPE_BYTES;
         let relay = (left / 3 / workers).max(RELAY_MIN).min(limits.relay_buffers_bytes_max);
         limits.relay_buffers_bytes_max = relay;
         let for_connections = left.saturating_sub(relay * workers) / (CONNECTION_BYTES + SOCKET_BYTES);
@@ -133,6 +136,7 @@ impl Budget {
         let mut rows = fixed;
         rows.extend([
             Row::traffic("relay buffers of a worker", workers, relay),
+            Row::traffic("pipes of a worker", pipes * workers, PIPE_BYTES),
             Row::traffic("client connections, idle", connections, CONNECTION_BYTES),
             Row::traffic("their sockets in the kernel", connections, SOCKET_BYTES),
         ]);

@@ -137,7 +137,8 @@ pub(crate) fn end_of_turn(worker: &Worker, spent: Duration) {
 
 fn sample(worker: &Worker, now: Instant) {
     let (overload, node) = (&worker.overload, &worker.node);
-    node.set_sockets(worker.id, worker.stats.sockets.get());
+    let gauges = worker.rt.gauges();
+    node.set_open(worker.id, gauges.sockets, gauges.pipes_out);
     if let Some(meter) = &overload.meter
         && node.is_due(now, SAMPLE_EVERY)
         && let Some(bytes) = meter.read()

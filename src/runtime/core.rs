@@ -191,6 +191,10 @@ impl Core {
     /// Frees what is kept for reuse: buffers and output queues.
     pub(crate) fn trim(&self) -> u64 {
         self.outputs.borrow_mut().clear();
+        let mut pipes = self.pipes.borrow_mut();
+        // The first call closes those that were long free, the second all.
+        pipes.trim();
+        pipes.trim();
         self.buffers.trim()
     }
 

@@ -1,9 +1,9 @@
 //! More clients, bytes or requests than there is room for (R92, R98, R99, R141, R144).
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::harness::{Client, Ending, Nginx, Origin, Reply, Ringway, Setup, wait_until};
+use crate::harness::{Client, Ending, Origin, Ringway, Setup, wait_until};
 
 /// A client address of its own; all of 127.0.0.0/8 is this machine, and only 127.0.0.1 is exempt from limits.
 fn address(group: u8, last: u8) -> IpAddr {

@@ -13,6 +13,7 @@ use crate::upstream::lease::Lease;
 use base::Instant;
 use runtime::{Arrived, IdleState, Piped, Refusal};
 use traffic::Cause;
+use traffic::overload::PIPE_BYTES;
 use traffic::snapshot::Upstream;
 use traffic::stats::WorkerStats;
 use wire::h1::BodyReader;
@@ -72,6 +73,8 @@ async fn deliver(
     deadline: Instant,
     piped: &mut Piped,
 ) -> Result<(), Fault> {
+    let crowd = &conn.worker.overload.crowd;
+    crowd.holds(conn.place, if piped.is_empty() { 0 } else { PIPE_BYTES });
     let sending = conn.stream.send_piped(piped);
     Ok(pace::taken(&conn.worker, (&conn.stream, conn.place), &conn.timer, pace, deadline, sending).await?)
 }

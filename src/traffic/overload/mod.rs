@@ -17,7 +17,7 @@ mod stats;
 
 pub use clients::{Admitted, Clients, TooMany};
 pub use lag::{LAG_LIMIT, Lag};
-pub use node::{Node, SOCKET_BYTES, Supply};
+pub use node::{Node, PIPE_BYTES, SOCKET_BYTES, Supply};
 pub use pressure::{HOLD, HYSTERESIS, Ladder, Level, Permille, permille};
 pub use shedding::{REFUSED_FOR_TIME_MAX, Shedding};
 pub use stats::ShedStats;

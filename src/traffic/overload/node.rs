@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Kernel memory of an open socket that carries little: measured for idle ones, for every proxy alike.
 pub const SOCKET_BYTES: u64 = 8 << 10;
+/// Kernel memory of a pipe that is in use.
+pub const PIPE_BYTES: u64 = 256 << 10;
 /// Descriptors that the process needs besides the sockets of its workers: logs, drivers, the admin API.
 const OTHER_DESCRIPTORS: u64 = 16;
 /// Of 1000 descriptors, how many clients and upstreams may have together; see `cli::capacity`.
@@ -40,8 +42,9 @@ pub struct Node {
     resident: AtomicU64,
     /// When, in nanoseconds.
     read: AtomicU64,
-    /// Sockets of each worker.
-    sockets: Box<[AtomicU64]>,
+    /// By worker: descriptors of its sockets and pipes, and what the kernel holds for them.
+    descriptors: Box<[AtomicU64]>,
+    kernel: Box<[AtomicU64]>,
 }
 
 impl Node {
@@ -52,7 +55,8 @@ impl Node {
             clients: Clients::default(),
             resident: AtomicU64::new(0),
             read: AtomicU64::new(0),
-            sockets: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            descriptors: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            kernel: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -68,21 +72,19 @@ impl Node {
         self.resident.store(bytes, Relaxed);
     }
 
-    /// How many sockets a worker has.
-    pub fn set_sockets(&self, worker: WorkerId, sockets: u64) {
-        if let Some(cell) = self.sockets.get(worker.index()) {
-            cell.store(sockets, Relaxed);
+    /// What a worker has: open sockets, and pipes that hold bytes.
+    pub fn set_open(&self, worker: WorkerId, sockets: u64, pipes: u64) {
+        if let (Some(descriptors), Some(kernel)) =
+            (self.descriptors.get(worker.index()), self.kernel.get(worker.index()))
+        {
+            descriptors.store(sockets + 2 * pipes, Relaxed);
+            kernel.store(sockets * SOCKET_BYTES + pipes * PIPE_BYTES, Relaxed);
         }
     }
 
-    /// Sockets of all workers.
-    pub fn sockets(&self) -> u64 {
-        self.sockets.iter().map(|cell| cell.load(Relaxed)).sum()
-    }
-
-    /// Memory in use: what is resident, and what the kernel holds for the sockets.
+    /// Memory in use: what is resident, and what the kernel holds for sockets and pipes.
     pub fn memory_used(&self) -> u64 {
-        self.resident.load(Relaxed).saturating_add(self.sockets() * SOCKET_BYTES)
+        self.resident.load(Relaxed).saturating_add(sum(&self.kernel))
     }
 
     /// Pressure on memory.
@@ -96,6 +98,10 @@ impl Node {
             return 0;
         }
         let limit = self.supply.descriptors.saturating_mul(DESCRIPTORS_PERMILLE) / 1000;
-        permille(self.sockets() + OTHER_DESCRIPTORS, limit)
+        permille(sum(&self.descriptors) + OTHER_DESCRIPTORS, limit)
     }
+}
+
+fn sum(cells: &[AtomicU64]) -> u64 {
+    cells.iter().map(|cell| cell.load(Relaxed)).sum()
 }

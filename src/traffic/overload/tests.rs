@@ -97,10 +97,12 @@ fn one_long_wait_is_no_lag_and_a_standing_queue_is() {
 fn memory_counts_what_the_kernel_holds_for_sockets() {
     let node = Node::new(Supply { memory: 100 << 20, descriptors: 1000, sheds: true }, 2);
     node.set_resident(50 << 20);
-    node.set_sockets(base::ids::WorkerId(0), 300);
-    node.set_sockets(base::ids::WorkerId(1), 340);
+    node.set_open(base::ids::WorkerId(0), 300, 0);
+    node.set_open(base::ids::WorkerId(1), 340, 0);
     assert_eq!(node.memory_used(), (50 << 20) + (5 << 20));
     assert_eq!((node.memory(), node.descriptors()), (550, 728));
+    node.set_open(base::ids::WorkerId(1), 340, 20);
+    assert_eq!((node.memory(), node.descriptors()), (600, 773), "a pipe is a quarter of a mebibyte");
     assert!(node.is_due(at(20), ms(10)) && !node.is_due(at(25), ms(10)) && node.is_due(at(30), ms(10)));
     let unlimited = Node::new(Supply::UNLIMITED, 1);
     unlimited.set_resident(u64::MAX / 2);
