@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use std::fs::File;
 use std::io::Read;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
@@ -81,15 +81,19 @@ fn written(path: &str) -> Result<Arc<RootCertStore>, String> {
     Ok(Arc::new(roots))
 }
 
-/// The authorities that this machine believes.
+/// The authorities that this machine believes. Read once: each generation needs them, and there may be many.
 fn systems() -> Result<Arc<RootCertStore>, String> {
-    let mut roots = RootCertStore::empty();
-    // Some certificates of some systems are odd; the others count.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let mut roots = RootCertStore::empty();
+        // Some certificates of some systems are odd; the others count.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Arc::new(roots)
+    });
     if roots.is_empty() {
         return Err("this machine has no certificate authorities; name some with ca=\"file\"".to_owned());
     }
-    Ok(Arc::new(roots))
+    Ok(Arc::clone(roots))
 }
 
 /// What `insecure=#true` asks for: whoever holds the key of whatever certificate will do.

@@ -60,6 +60,8 @@ pub struct EndpointCell {
     ejection: AtomicU64,
     /// Milliseconds (wrapping, upper half) at which the average was taken and its microseconds (lower half).
     latency: AtomicU64,
+    /// Milliseconds (wrapping) at which an attempt last succeeded; 0 when none ever has.
+    answered: AtomicU32,
     /// [`SlowStart`] as a word; 0 when the endpoint has all of its share.
     slow_start: AtomicU64,
     /// Nanoseconds at which checks last changed `health`; 0 when they never did.
@@ -84,6 +86,7 @@ impl EndpointCell {
             ejected_ever: AtomicU32::new(0),
             ejection: AtomicU64::new(0),
             latency: AtomicU64::new(0),
+            answered: AtomicU32::new(0),
             slow_start: AtomicU64::new(0),
             changed: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -118,6 +121,10 @@ impl EndpointCell {
         match outcome {
             Outcome::Success => {
                 self.measure(now, latency);
+                let stamp = stamp(now);
+                if self.answered.load(Relaxed) != stamp {
+                    self.answered.store(stamp, Relaxed);
+                }
                 if self.failures_in_a_row.load(Relaxed) != 0 {
                     self.failures_in_a_row.store(0, Relaxed);
                 }
@@ -380,11 +387,10 @@ impl EndpointCell {
 
     /// Whether the endpoint has answered an attempt after `earlier`; to the millisecond. After weeks without traffic the
     /// answer may be wrong, since the stamp wraps.
-    #[expect(clippy::cast_possible_truncation, reason = "wraps like the stamp")]
     pub fn has_answered_since(&self, earlier: Instant) -> bool {
-        let (stamp, average) = unpack(self.latency.load(Relaxed));
-        let after = stamp.wrapping_sub(earlier.as_millis() as u32);
-        average != 0 && after != 0 && after < u32::MAX / 2
+        let answered = self.answered.load(Relaxed);
+        let after = answered.wrapping_sub(stamp(earlier));
+        answered != 0 && after != 0 && after < u32::MAX / 2
     }
 
     /// Attempts that ever began.
@@ -416,6 +422,12 @@ fn service_of(word: u8) -> Service {
         2 => Service::Down,
         _ => Service::Ready,
     }
+}
+
+/// Milliseconds, wrapping after 49 days; never 0.
+#[expect(clippy::cast_possible_truncation, reason = "wraps")]
+fn stamp(now: Instant) -> u32 {
+    (now.as_millis() as u32).max(1)
 }
 
 fn pack(now: Instant, micros: u32) -> u64 {

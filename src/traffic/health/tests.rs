@@ -305,6 +305,17 @@ fn answers_are_known_to_the_millisecond_and_attempts_by_their_end() {
     assert_eq!((cell.requests(), cell.ended()), (2, 1));
 }
 
+#[test]
+fn an_attempt_that_another_endpoint_outpaced_proves_nothing() {
+    let cell = EndpointCell::new(Health::Up);
+    cell.outpaced(at(1000), Duration::from_millis(50));
+    assert!(!cell.has_answered_since(at(0)), "it has said nothing");
+    succeed(&cell, at(2000), 1);
+    assert!(cell.has_answered_since(at(0)));
+    cell.outpaced(at(3000), Duration::from_millis(50));
+    assert!(!cell.has_answered_since(at(2500)));
+}
+
 fn intervals(failed: &[u64]) -> Vec<(usize, Interval)> {
     failed.iter().map(|&failed| Interval { ended: 1000, failed }).enumerate().collect()
 }
