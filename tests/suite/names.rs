@@ -278,10 +278,11 @@ fn r116_an_answer_without_a_lifetime_is_asked_for_again_after_a_second_and_not_b
 #[test]
 fn names_of_etc_hosts_need_no_server() {
     let origin = Origin::ok("here");
-    let nobody = Dns::start(&[]);
+    let nobody = Dns::start(&[("localhost", Says::Silence)]);
     let endpoint = format!("endpoint \"localhost:{}\"", origin.address().port());
     let ringway = start(Io::Epoll, &nobody.node("addresses \"ipv4\""), &endpoint, "");
     assert_eq!(ringway.client().get("/").text(), "here");
+    assert_eq!((nobody.asked("localhost"), name(&ringway).get("error")), (0, None));
     ringway.stop_after((origin, nobody));
 }
 

@@ -1,26 +1,30 @@
 //! One look-up of a name: what it stands for now, and how long that counts.
 //!
 //! The library speaks DNS (UDP with random ids and ports, TCP where an answer is cut, chains of aliases up to a bound,
-//! search domains, `/etc/hosts`); this file asks it and decides what counts when only a part could be answered: the rest
-//! is what the last look-up said.
+//! search domains) and reads `/etc/hosts`; this file asks it and decides what counts when only a part could be answered:
+//! the rest is what the last look-up said.
 
 use crate::compile::live::Found;
 use config::Target;
 use config::model::{Addresses, Dns};
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// Addresses of one name that are used at most.
 pub(super) const ADDRESSES_MAX: usize = 128;
-/// A resolver reads `/etc/resolv.conf` and `/etc/hosts` once; it is made anew after so long, and after every failure.
-const RESOLVER_AGE_MAX: Duration = Duration::from_secs(60);
+/// A source reads `/etc/resolv.conf` and `/etc/hosts` once; it is made anew after so long, and after every failure. What
+/// `/etc/hosts` says counts as long.
+const SOURCE_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What a name stands for.
 #[derive(Debug, PartialEq, Eq)]
@@ -55,21 +59,32 @@ impl LookupError {
 /// Asks for one name again and again.
 pub(super) struct Asker {
     dns: Dns,
-    resolver: Option<(TokioResolver, Instant)>,
+    /// Bounds the questions that are asked at the same time.
+    slots: Arc<Semaphore>,
+    source: Option<(Source, Instant)>,
     /// Addresses of each host that were found last, for when only a part can be resolved.
     last: HashMap<String, Vec<IpAddr>>,
 }
 
+/// Whom to ask, and how.
+#[derive(Clone)]
+struct Source {
+    hosts: Arc<Hosts>,
+    resolver: TokioResolver,
+    slots: Arc<Semaphore>,
+    dns: Dns,
+}
+
 /// Addresses of a host.
-struct Hosts {
+struct Addressed {
     addresses: Vec<IpAddr>,
     ttl: Duration,
     failed: Option<String>,
 }
 
 impl Asker {
-    pub(super) fn new(dns: Dns) -> Self {
-        Asker { dns, resolver: None, last: HashMap::new() }
+    pub(super) fn new(dns: Dns, slots: Arc<Semaphore>) -> Self {
+        Asker { dns, slots, source: None, last: HashMap::new() }
     }
 
     /// Asks once. An address needs no asking and stands for nothing here.
@@ -80,30 +95,31 @@ impl Asker {
             Target::Address(address) => Err(LookupError::Absent(format!("{address} is no name"))),
         };
         if asked.as_ref().map_or(true, |answer| answer.failed.is_some()) {
-            self.resolver = None;
+            self.source = None;
         }
         asked
     }
 
     async fn host(&mut self, name: &str, port: u16) -> Result<Answer, LookupError> {
-        let resolver = self.resolver()?;
+        let source = self.source()?;
         let last = self.last.remove(name).unwrap_or_default();
-        let hosts = host(&resolver, name, &self.dns, &last).await;
+        let hosts = source.host(name, &last).await;
         let kept = hosts.as_ref().map_or(last, |hosts| hosts.addresses.clone());
         self.last.insert(name.to_owned(), kept);
-        let Hosts { addresses, ttl, failed } = hosts?;
+        let Addressed { addresses, ttl, failed } = hosts?;
         let found =
             addresses.into_iter().map(|ip| Found { rank: 0, addr: SocketAddr::new(ip, port), weight: 1 });
         Ok(answer(found.collect(), ttl, failed))
     }
 
     async fn service(&mut self, name: &str) -> Result<Answer, LookupError> {
-        let resolver = self.resolver()?;
-        let (mut records, ttl) = records(&resolver, name, RecordType::SRV, &self.dns, |data| match data {
-            RData::SRV(srv) => Some(Srv::of(srv)),
-            _ => None,
-        })
-        .await?;
+        let source = self.source()?;
+        let (mut records, ttl) = source
+            .records(name, RecordType::SRV, |data| match data {
+                RData::SRV(srv) => Some(Srv::of(srv)),
+                _ => None,
+            })
+            .await?;
         // A single record that names the root says that the service is not offered (RFC 2782).
         records.retain(|record| !record.target.is_empty());
         records.sort();
@@ -111,13 +127,13 @@ impl Asker {
         if records.is_empty() {
             return Err(LookupError::Absent("the service is not offered".to_owned()));
         }
-        self.targets(&resolver, &records, ttl).await
+        self.targets(&source, &records, ttl).await
     }
 
     /// Resolves the hosts of a service, all at once.
     async fn targets(
         &mut self,
-        resolver: &TokioResolver,
+        source: &Source,
         records: &[Srv],
         mut ttl: Duration,
     ) -> Result<Answer, LookupError> {
@@ -126,10 +142,10 @@ impl Asker {
         let names: std::collections::BTreeSet<&String> =
             records.iter().map(|record| &record.target).collect();
         for name in names {
-            let (resolver, name, dns) = (resolver.clone(), name.clone(), self.dns.clone());
+            let (source, name) = (source.clone(), name.clone());
             let last = before.get(&name).cloned().unwrap_or_default();
             asking.spawn(async move {
-                let hosts = host(&resolver, &name, &dns, &last).await;
+                let hosts = source.host(&name, &last).await;
                 (name, hosts, last)
             });
         }
@@ -157,15 +173,18 @@ impl Asker {
         Ok(answer(found, ttl, failure))
     }
 
-    fn resolver(&mut self) -> Result<TokioResolver, LookupError> {
-        if let Some((resolver, made)) = &self.resolver
-            && made.elapsed() < RESOLVER_AGE_MAX
+    fn source(&mut self) -> Result<Source, LookupError> {
+        if let Some((source, made)) = &self.source
+            && made.elapsed() < SOURCE_AGE_MAX
         {
-            return Ok(resolver.clone());
+            return Ok(source.clone());
         }
         let resolver = build(&self.dns).map_err(|error| LookupError::Failed(error.to_string()))?;
-        self.resolver = Some((resolver.clone(), Instant::now()));
-        Ok(resolver)
+        // Without the file there are no hosts in it.
+        let hosts = Arc::new(Hosts::from_system().unwrap_or_default());
+        let source = Source { hosts, resolver, slots: Arc::clone(&self.slots), dns: self.dns.clone() };
+        self.source = Some((source.clone(), Instant::now()));
+        Ok(source)
     }
 }
 
@@ -216,44 +235,68 @@ fn answer(mut found: Vec<Found>, ttl: Duration, failed: Option<String>) -> Answe
     Answer { found, ttl, left_out, failed }
 }
 
-/// The addresses of a host. A family that could not be asked for keeps those of `last`; one that has none has none.
-async fn host(
-    resolver: &TokioResolver,
-    name: &str,
-    dns: &Dns,
-    last: &[IpAddr],
-) -> Result<Hosts, LookupError> {
-    let v4 = async {
-        match dns.addresses {
-            Addresses::Ipv6 => None,
-            Addresses::Ipv4 | Addresses::Any => Some(
-                records(resolver, name, RecordType::A, dns, |data| match data {
-                    RData::A(a) => Some(IpAddr::V4(a.0)),
-                    _ => None,
-                })
-                .await,
-            ),
+impl Source {
+    /// The addresses of a host. A family that could not be asked for keeps those of `last`; one that has none has none.
+    async fn host(&self, name: &str, last: &[IpAddr]) -> Result<Addressed, LookupError> {
+        let (v4, v6) = match self.dns.addresses {
+            Addresses::Ipv4 => (true, false),
+            Addresses::Ipv6 => (false, true),
+            Addresses::Any => (true, true),
+        };
+        let kinds = [(v4, RecordType::A), (v6, RecordType::AAAA)];
+        let kinds = kinds.iter().filter(|(is_asked, _)| *is_asked).map(|(_, kind)| *kind);
+        let written: Vec<IpAddr> = kinds.flat_map(|kind| self.in_hosts(name, kind)).collect();
+        if !written.is_empty() {
+            return Ok(Addressed { addresses: written, ttl: SOURCE_AGE_MAX, failed: None });
         }
-    };
-    let v6 = async {
-        match dns.addresses {
-            Addresses::Ipv4 => None,
-            Addresses::Ipv6 | Addresses::Any => Some(
-                records(resolver, name, RecordType::AAAA, dns, |data| match data {
-                    RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
-                    _ => None,
-                })
-                .await,
-            ),
+        let ask = async |is_asked: bool, kind| match is_asked {
+            true => Some(self.records(name, kind, address).await),
+            false => None,
+        };
+        let (v4, v6) = tokio::join!(ask(v4, RecordType::A), ask(v6, RecordType::AAAA));
+        combine(v4, v6, last)
+    }
+
+    /// What `/etc/hosts` says. Where it says anything nobody else is asked.
+    fn in_hosts(&self, name: &str, kind: RecordType) -> Vec<IpAddr> {
+        let Ok(name) = Name::from_utf8(name) else { return Vec::new() };
+        let lookup = self.hosts.lookup_static_host(&Query::query(name, kind));
+        lookup.iter().flat_map(|lookup| lookup.answers()).filter_map(|record| address(&record.data)).collect()
+    }
+
+    /// All records of one kind, with the shortest of their lifetimes.
+    async fn records<T>(
+        &self,
+        name: &str,
+        kind: RecordType,
+        read: impl Fn(&RData) -> Option<T>,
+    ) -> Result<(Vec<T>, Duration), LookupError> {
+        // An error only if the semaphore were closed, which nobody does; then there is no bound to keep.
+        let _slot = self.slots.acquire().await;
+        let lookup = match tokio::time::timeout(self.dns.timeout, self.resolver.lookup(name, kind)).await {
+            Ok(Ok(lookup)) => lookup,
+            Ok(Err(error)) => return Err(explain(&error, kind, &self.dns)),
+            Err(_) => return Err(LookupError::Failed(no_answer(&self.dns))),
+        };
+        let records: Vec<T> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();
+        if records.is_empty() {
+            return Err(LookupError::Absent(format!("it has no {kind} records")));
         }
-    };
-    let (v4, v6) = tokio::join!(v4, v6);
-    combine(v4, v6, last)
+        Ok((records, lookup.valid_until().saturating_duration_since(Instant::now())))
+    }
+}
+
+fn address(data: &RData) -> Option<IpAddr> {
+    match data {
+        RData::A(a) => Some(IpAddr::V4(a.0)),
+        RData::AAAA(aaaa) => Some(IpAddr::V6(aaaa.0)),
+        _ => None,
+    }
 }
 
 type OfFamily = Option<Result<(Vec<IpAddr>, Duration), LookupError>>;
 
-fn combine(v4: OfFamily, v6: OfFamily, last: &[IpAddr]) -> Result<Hosts, LookupError> {
+fn combine(v4: OfFamily, v6: OfFamily, last: &[IpAddr]) -> Result<Addressed, LookupError> {
     let (mut addresses, mut ttl, mut error) = (Vec::new(), None::<Duration>, None);
     for (family, is_v4) in [(v4, true), (v6, false)] {
         match family {
@@ -273,31 +316,11 @@ fn combine(v4: OfFamily, v6: OfFamily, last: &[IpAddr]) -> Result<Hosts, LookupE
     match (ttl, error) {
         (Some(ttl), error) => {
             let failed = error.filter(|error| matches!(error, LookupError::Failed(_)));
-            Ok(Hosts { addresses, ttl, failed: failed.map(|error| error.why().to_owned()) })
+            Ok(Addressed { addresses, ttl, failed: failed.map(|error| error.why().to_owned()) })
         }
         (None, Some(error)) => Err(error),
         (None, None) => Err(LookupError::Absent("it has no addresses".to_owned())),
     }
-}
-
-/// All records of one kind, with the shortest of their lifetimes.
-async fn records<T>(
-    resolver: &TokioResolver,
-    name: &str,
-    kind: RecordType,
-    dns: &Dns,
-    read: impl Fn(&RData) -> Option<T>,
-) -> Result<(Vec<T>, Duration), LookupError> {
-    let lookup = match tokio::time::timeout(dns.timeout, resolver.lookup(name, kind)).await {
-        Ok(Ok(lookup)) => lookup,
-        Ok(Err(error)) => return Err(explain(&error, kind, dns)),
-        Err(_) => return Err(LookupError::Failed(no_answer(dns))),
-    };
-    let records: Vec<T> = lookup.answers().iter().filter_map(|record| read(&record.data)).collect();
-    if records.is_empty() {
-        return Err(LookupError::Absent(format!("it has no {kind} records")));
-    }
-    Ok((records, lookup.valid_until().saturating_duration_since(Instant::now())))
 }
 
 /// What an operator reads.
@@ -335,7 +358,8 @@ fn build(dns: &Dns) -> Result<TokioResolver, NetError> {
     let options = builder.options_mut();
     // Half of the time for each of two tries: packets get lost.
     (options.timeout, options.attempts) = (dns.timeout / 2, 1);
-    // How long an answer counts is decided by the schedule.
+    // `/etc/hosts` is looked into here, whatever the search domains; how long an answer counts is decided by the schedule.
+    options.use_hosts_file = ResolveHosts::Never;
     options.cache_size = 0;
     options.edns0 = true;
     builder.build()

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A name that cannot be resolved keeps what it stood for last; only an answer changes anything. Every name has a task of
-//! its own, and only so many of them ask at once.
+//! its own, and only so many questions are asked at once.
 
 mod lookup;
 mod schedule;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-/// Names that are asked for at the same time.
+/// Questions that are asked at the same time; each holds a descriptor or two.
 const AT_ONCE_MAX: usize = 64;
 
 /// The names of a configuration: upstream, name, and how it is resolved. The same name in two upstreams is two.
@@ -101,15 +101,10 @@ impl Task {
     /// Until the process ends or the name is none of the configuration's any more.
     async fn run(self, dns: Dns, mut rng: Rng) {
         let mut schedule = Schedule::new(dns.ttl_min, dns.ttl_max);
-        let mut asker = Asker::new(dns);
+        let mut asker = Asker::new(dns, Arc::clone(&self.slots));
         let mut last: Arc<[Found]> = Arc::new([]);
         loop {
-            let asked = {
-                // An error only if the semaphore were closed, which nobody does; then there is no bound to keep.
-                let _slot = self.slots.acquire().await;
-                asker.ask(&self.name).await
-            };
-            let wait = match asked {
+            let wait = match asker.ask(&self.name).await {
                 Ok(answer) => {
                     let wait = match &answer.failed {
                         None => {
