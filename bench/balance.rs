@@ -62,6 +62,7 @@ fn upstream(algorithm: Algorithm, count: u32) -> Upstream {
         name: "bench".into(),
         origin: Origin::built_in("bench"),
         endpoints,
+        unresolved: false,
         balancer,
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),
