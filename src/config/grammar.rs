@@ -91,6 +91,7 @@ pub(crate) static ROOT: Node = Node {
         value("io"),
         value("memory"),
         value("overload"),
+        value("zone"),
         one("admin", &ADMIN),
         one("access-log", &ACCESS_LOG),
         one("dns", &DNS),
@@ -172,6 +173,9 @@ static UPSTREAM: Node = Node {
         many("endpoint", "endpoints", &ENDPOINT),
         value("balance"),
         value("hash-key"),
+        value("bounded-load"),
+        value("spill-over"),
+        one("sticky", &STICKY),
         one("health", &HEALTH),
         one("outlier", &OUTLIER),
         value("panic"),
@@ -181,7 +185,7 @@ static UPSTREAM: Node = Node {
         one("limits", &UPSTREAM_LIMITS),
         one("dns", &DNS),
     ],
-    later: &["tls", "send-proxy", "sticky", "locality", "discovery"],
+    later: &["tls", "send-proxy", "discovery"],
     ..EMPTY
 };
 
@@ -190,8 +194,21 @@ static DNS: Node = Node {
     ..EMPTY
 };
 
-static ENDPOINT: Node =
-    Node { args: &["address"], props: &["weight", "tier"], later: &["locality", "zone"], ..EMPTY };
+static ENDPOINT: Node = Node { args: &["address"], props: &["weight", "tier", "zone"], ..EMPTY };
+
+static STICKY: Node = Node {
+    children: &[
+        value("cookie"),
+        value("max-age"),
+        value("path"),
+        value("domain"),
+        flag("secure"),
+        flag("http-only"),
+        value("same-site"),
+        value("secret"),
+    ],
+    ..EMPTY
+};
 
 static HEALTH: Node = Node {
     children: &[

@@ -31,7 +31,9 @@ mod validate;
 pub use effective::{Effective, EffectiveValue};
 pub use environment::{Environment, Sealed, System};
 pub use format::format;
-pub use literal::{Address, Bound, ByteRate, Bytes, Cidr, NoAddress, Percent, Rate, Ratio, Target};
+pub use literal::{
+    Address, Bound, ByteRate, Bytes, Cidr, LoadFactor, NoAddress, Percent, Rate, Ratio, Target,
+};
 pub use load::{Loaded, from_args, load, load_from, parse};
 pub use model::Config;
 pub use problem::{Code, Place, Problem, Problems, Severity};

@@ -7,8 +7,8 @@ use crate::literal::{Address, Target};
 use crate::model::{
     AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Io, Listener,
     ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, Route,
-    RouteLimits, RouteTimeouts, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream, UpstreamLimits,
-    UpstreamTimeouts, Workers,
+    RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream,
+    UpstreamLimits, UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
 use crate::provenance::Provenance;
@@ -81,6 +81,7 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
         address: address.clone().into(),
         weight: 1,
         tier: Tier::Primary,
+        zone: None,
         origin: origin.clone(),
     });
     let route = Route {
@@ -102,6 +103,7 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
         io: Io::Auto,
         memory: None,
         overload: Overload::default(),
+        zone: None,
         admin: Admin::default(),
         access_log: AccessLog::default(),
         dns: DnsSettings::default(),
@@ -119,6 +121,9 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
             endpoints: endpoints.collect(),
             balance: Balance::default(),
             hash_key: HashKey::default(),
+            bounded_load: None,
+            spill_over: SPILL_OVER,
+            sticky: None,
             health: None,
             outlier: Outlier::default(),
             panic: Upstream::PANIC,

@@ -4,11 +4,12 @@ use crate::{Format, Sealed, format, parse};
 use proptest::prelude::*;
 
 /// The examples as they are in the repository.
-const EXAMPLES: [&str; 4] = [
+const EXAMPLES: [&str; 5] = [
     include_str!("../../configs/minimal.kdl"),
     include_str!("../../configs/edge.kdl"),
     include_str!("../../configs/demo.kdl"),
     include_str!("../../configs/health.kdl"),
+    include_str!("../../configs/balancing.kdl"),
 ];
 
 /// Pieces of a text that change what the rest of it means.
@@ -95,7 +96,9 @@ fn sound() -> impl Strategy<Value = String> {
             "",
             "balance \"round-robin\";",
             "balance \"ring-hash\"; hash-key \"header:X-User\";",
-            "balance \"maglev\"; hash-key \"path\";",
+            "balance \"maglev\"; hash-key \"path\"; bounded-load \"101%\"; spill-over \"33.33%\";",
+            "sticky;",
+            "sticky { cookie \"c\"; max-age \"90m\"; path \"/a\"; domain \"a.example\"; secure; http-only #false; same-site \"none\"; };",
         ]),
         of(&[
             "",
@@ -139,6 +142,7 @@ fn sound() -> impl Strategy<Value = String> {
     let top = of(&[
         "",
         "workers 7\n",
+        "zone \"eu-1a\"\n",
         "io \"epoll\"\n",
         "admin { bind \"127.0.0.1:9\" \"unix:/run/a.sock\"; }\n",
         "access-log { file \"a b\"; format \"combined\"; }\n",

@@ -37,6 +37,7 @@ pub fn schema() -> Value {
     property("io", generator.subschema_for::<Io>());
     property("memory", generator.subschema_for::<Bytes>());
     property("overload", generator.subschema_for::<Overload>());
+    property("zone", json_schema!({ "type": "string" }));
     property("admin", generator.subschema_for::<Admin>());
     property("access-log", generator.subschema_for::<AccessLog>());
     property("dns", generator.subschema_for::<DnsSettings>());

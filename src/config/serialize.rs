@@ -28,6 +28,9 @@ impl Config {
             put("memory", serde_json::to_value(memory));
         }
         put("overload", serde_json::to_value(self.overload));
+        if let Some(zone) = &self.zone {
+            put("zone", serde_json::to_value(zone));
+        }
         if !self.admin.binds.is_empty() {
             put("admin", serde_json::to_value(&self.admin));
         }

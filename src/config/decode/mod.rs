@@ -12,6 +12,7 @@ mod listener;
 mod overload;
 mod route;
 mod site;
+mod sticky;
 mod top;
 mod upstream;
 

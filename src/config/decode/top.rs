@@ -13,6 +13,7 @@ impl Decoder<'_> {
             io: self.literal_or(scope, "io", Io::Auto),
             memory: self.memory(scope),
             overload: self.literal_or(scope, "overload", Overload::On),
+            zone: self.zone(scope),
             admin: scope.member("admin").map(|admin| self.admin(&admin)).unwrap_or_default(),
             access_log: scope.member("access-log").map(|log| self.access_log(&log)).unwrap_or_default(),
             dns: self.dns(scope),

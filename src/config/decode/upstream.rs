@@ -4,7 +4,9 @@ use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::document::Object;
 use crate::literal::{Address, Literal, Misread, Target};
-use crate::model::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
+use crate::model::{
+    Balance, Endpoint, HashKey, Protocol, SPILL_OVER, Tier, Upstream, UpstreamLimits, UpstreamTimeouts,
+};
 use crate::problem::Code;
 
 impl Decoder<'_> {
@@ -23,6 +25,9 @@ impl Decoder<'_> {
                 .collect(),
             balance: self.literal_or(scope, "balance", Balance::default()),
             hash_key: self.literal_or(scope, "hash-key", HashKey::default()),
+            bounded_load: self.literal(scope, "bounded-load"),
+            spill_over: self.literal_or(scope, "spill-over", SPILL_OVER),
+            sticky: scope.member("sticky").map(|sticky| self.sticky(&sticky)),
             health: scope.member("health").and_then(|health| self.health(&health)),
             outlier: self.outlier(&or_nothing("outlier")),
             panic: self.literal_or(scope, "panic", Upstream::PANIC),
@@ -39,7 +44,7 @@ impl Decoder<'_> {
         if !scope.has("address") {
             self.missing(scope, "the endpoint has no address", "write endpoint \"10.0.0.1:8080\"");
         }
-        let weight = self.number(scope, "weight", 1..=1000, 1);
+        let weight = self.number(scope, "weight", 0..=1000, 1);
         let tier = self.literal_or(scope, "tier", Tier::Primary);
         let address: Target = self.literal(scope, "address")?;
         if let (Some(Address::Ip(ip)), Some(scalar)) = (address.address(), scope.scalar("address"))
@@ -49,7 +54,7 @@ impl Decoder<'_> {
                 format!("\"address\" cannot be {}: nothing can be reached there", super::shown(scalar));
             self.error(Code::Value, scalar.span, what, None);
         }
-        Some(Endpoint { address, weight, tier, origin: self.origin(scope) })
+        Some(Endpoint { address, weight, tier, zone: self.zone(scope), origin: self.origin(scope) })
     }
 
     fn upstream_timeouts(&mut self, scope: &Scope<'_>) -> UpstreamTimeouts {

@@ -4,11 +4,13 @@
 //! knows where a literal stands; `decode` adds the place.
 
 mod address;
+mod factor;
 mod quantity;
 mod target;
 mod word;
 
 pub use address::{Address, Cidr, NoAddress};
+pub use factor::LoadFactor;
 pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate, Ratio};
 pub(crate) use quantity::{DurationText, duration, print_duration};
 pub use target::Target;

@@ -14,6 +14,7 @@ mod outlier;
 mod overload;
 mod route;
 mod site;
+mod sticky;
 mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
@@ -29,6 +30,8 @@ pub use route::{
     RetryOn, Rewrite, Route, RouteLimits, RouteTimeouts, Share, Split,
 };
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
+pub use sticky::{SameSite, Secret, Sticky};
+pub(crate) use upstream::SPILL_OVER;
 pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
 
 use crate::literal::Bytes;
@@ -48,6 +51,8 @@ pub struct Config {
     pub memory: Option<Bytes>,
     /// Whether work is shed under pressure. Default: on.
     pub overload: Overload,
+    /// Where this node stands; endpoints of the same zone are preferred. Default: nowhere in particular.
+    pub zone: Option<String>,
     /// Where the admin API listens. Default: nowhere.
     pub admin: Admin,
     /// Where finished exchanges are written. Default: off.

@@ -1,7 +1,7 @@
 //! Balanced groups of endpoints, how they are chosen and how their health is known.
 
-use super::{DnsSettings, Health, Origin, Outlier};
-use crate::literal::{Bound, DurationText, Percent, Target, duration, words};
+use super::{DnsSettings, Health, Origin, Outlier, Sticky};
+use crate::literal::{Bound, DurationText, LoadFactor, Percent, Target, duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -19,6 +19,14 @@ pub struct Upstream {
     pub balance: Balance,
     /// What ring-hash and maglev hash. Default: the client's address.
     pub hash_key: HashKey,
+    /// How much more than its share an endpoint may carry before hashed requests go elsewhere. Default: any amount.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bounded_load: Option<LoadFactor>,
+    /// Health of our zone below which traffic goes to others in proportion. Default 70 %.
+    pub spill_over: Percent,
+    /// Keeps clients at their endpoints by a cookie. Default: no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sticky: Option<Sticky>,
     /// Active checks; `None` leaves health to what traffic shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
@@ -50,11 +58,14 @@ impl Upstream {
 #[serde(rename_all = "kebab-case")]
 pub struct Endpoint {
     pub address: Target,
-    /// Share of the traffic relative to the others, 1 to 1000. Default 1. Each address of a name has it; the weights of a
-    /// service's records are multiplied by it.
+    /// Share of the traffic relative to the others, 0 to 1000; with 0 only sessions stay. Default 1. Each address of a
+    /// name has it; the weights of a service's records are multiplied by it.
     pub weight: u16,
     /// Default: primary.
     pub tier: Tier,
+    /// Where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -88,6 +99,9 @@ words! {
     }
     default P2cEwma;
 }
+
+/// Default of `spill-over`.
+pub(crate) const SPILL_OVER: Percent = Percent::whole(70);
 
 impl Balance {
     /// Whether the choice depends on [`HashKey`].

@@ -2,6 +2,7 @@
 //!
 //! Each file answers one question about a decoded configuration and reports every violation; none stops at the first.
 
+mod balance;
 mod entry;
 mod health;
 mod hedge;
@@ -27,6 +28,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.routes();
     check.settings();
     check.names();
+    check.balance();
     check.problems
 }
 

@@ -2,8 +2,8 @@
 
 use super::Check;
 use crate::model::{
-    Action, HashKey, HeaderEdits, Listener, Matcher, Origin, Retry, RetryOn, Route, RouteLimits,
-    RouteTimeouts, Site, Tier, Upstream, UpstreamLimits,
+    Action, HeaderEdits, Listener, Matcher, Origin, Retry, RetryOn, Route, RouteLimits, RouteTimeouts, Site,
+    Upstream, UpstreamLimits,
 };
 use crate::problem::Code;
 use std::collections::HashMap;
@@ -48,18 +48,6 @@ impl Check<'_> {
                 let hint = Some(format!("give the one at {first} a weight instead"));
                 self.error(Code::Duplicate, &endpoint.origin, "/address", what, hint);
             }
-        }
-        if !upstream.endpoints.is_empty()
-            && upstream.endpoints.iter().all(|endpoint| endpoint.tier == Tier::Backup)
-        {
-            let what = format!("all endpoints of \"{}\" are backups", upstream.name);
-            let hint = Some("they serve all the time; leave out tier=\"backup\"".to_owned());
-            self.warning(Code::Contradiction, &upstream.origin, "", what, hint);
-        }
-        if !upstream.balance.hashes() && upstream.hash_key != HashKey::default() {
-            let what = format!("\"hash-key\" has no effect with balance \"{}\"", upstream.balance);
-            let hint = Some("use balance \"ring-hash\" or \"maglev\"".to_owned());
-            self.warning(Code::Contradiction, &upstream.origin, "/hash-key", what, hint);
         }
         let limits = &upstream.limits;
         for (word, is_set) in [
