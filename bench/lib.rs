@@ -9,6 +9,7 @@ mod balance;
 mod exchange;
 mod heads;
 mod routes;
+mod sticky;
 
 use std::fmt;
 
@@ -58,6 +59,8 @@ pub fn cases() -> Vec<Case> {
         heads::parsing(),
         routes::finding(),
         balance::picking(),
+        balance::building(),
+        sticky::sessions(),
         heads::serialising(),
         access_log::logging(),
         exchange::proxying(),

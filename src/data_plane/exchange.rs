@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use traffic::filter::{Outgoing, ResponseEdits, Walk};
 use traffic::source::ForwardedFacts;
+use traffic::sticky::Session;
 use traffic::{Cause, Phases};
 use wire::h1::BodyReader;
 use wire::http::{BodyLength, Request, RequestHead, Response, ResponseHead};
@@ -33,6 +34,8 @@ pub(crate) struct Exchange {
     pub(crate) route: Option<RouteId>,
     pub(crate) upstream: Option<UpstreamId>,
     pub(crate) endpoint: Option<EndpointId>,
+    /// What the request says about its session with the upstream.
+    pub(crate) session: Session,
     /// Endpoints that an attempt of this exchange has failed on.
     pub(crate) failed: Vec<EndpointId>,
     /// Attempts that were started.
@@ -184,6 +187,7 @@ impl Exchange {
             route: None,
             upstream: None,
             endpoint: None,
+            session: Session::None,
             failed: Vec::new(),
             attempts: 0,
             status: 0,
@@ -207,6 +211,7 @@ impl Exchange {
         self.route = None;
         self.upstream = None;
         self.endpoint = None;
+        self.session = Session::None;
         self.attempts = 0;
         self.status = 0;
         self.cause = None;

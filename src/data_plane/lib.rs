@@ -18,6 +18,7 @@ mod pace;
 mod relay;
 mod respond;
 mod serve;
+mod session;
 mod tunnel;
 mod upstream;
 mod worker;

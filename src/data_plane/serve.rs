@@ -11,6 +11,7 @@ use crate::hedge;
 use crate::overload;
 use crate::relay;
 use crate::respond;
+use crate::session;
 use crate::upstream::{self, lease::Lease};
 use base::Instant;
 use std::rc::Rc;
@@ -116,6 +117,7 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
     let upstream = generation.upstream(split.pick(worker.random()));
     x.upstream = Some(upstream.id);
     upstream.budget.deposit();
+    x.session = session::read(conn, x, upstream);
     let mut fresh_only = false;
     loop {
         let endpoint = upstream::choose::endpoint(conn, x, upstream).await?;
@@ -123,8 +125,13 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
         x.attempts += 1;
         x.attempt = AttemptFacts::NEW;
         let asked = match &route.hedge {
-            // Its state is several times that of one attempt, and most routes have no hedge.
-            Some(hedge) if x.attempts == 1 && hedge.apply_to(&x.head) => {
+            // Not for a session: another endpoint does not know it, and might answer all the quicker. Boxed, because
+            // its state is several times that of one attempt, and most routes have no hedge.
+            Some(hedge)
+                if x.attempts == 1
+                    && hedge.apply_to(&x.head)
+                    && x.session.endpoint() != Some(endpoint.id) =>
+            {
                 Box::pin(hedge::ask(conn, x, route, upstream, endpoint, hedge)).await
             }
             _ => ask(conn, x, route, upstream, endpoint, fresh_only).await,

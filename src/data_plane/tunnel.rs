@@ -3,6 +3,7 @@
 use crate::downstream::h1::Connection;
 use crate::exchange::Exchange;
 use crate::serve::Next;
+use crate::session;
 use crate::upstream::lease::Lease;
 use runtime::{Either, Stream, Timer, race, select2};
 use std::cell::Cell;
@@ -23,6 +24,7 @@ pub(crate) async fn run(conn: &Connection, x: &mut Exchange, lease: Lease) -> Ne
         let response = x.response();
         encode::status_line(out, response.head.status, response.reason());
         encode::kept_fields(out, response.bytes, &response.head.fields, |_| true);
+        session::write_set_cookie(out, conn, x);
         out.extend_from_slice(b"Connection: upgrade\r\n");
         if let Some(protocol) = response.head.upgrade {
             encode::field(out, b"Upgrade", protocol.of(response.bytes));

@@ -20,7 +20,9 @@ pub mod route;
 pub mod snapshot;
 pub mod source;
 pub mod stats;
+pub mod sticky;
 mod sync;
+pub mod upstream_stats;
 
 pub use cause::{Cause, Side, Stage};
 pub use origin::Origin;

@@ -12,6 +12,8 @@ use crate::retry::{RetryBudget, RetryRules};
 use crate::route::RouteTable;
 use crate::source::CidrSet;
 use crate::stats::RouteStats;
+use crate::sticky::Sticky;
+use crate::upstream_stats::UpstreamStats;
 use base::addr::Addr;
 use base::ids::{EndpointId, RouteId, UpstreamId};
 use base::limits::{HttpLimits, Limits};
@@ -199,6 +201,10 @@ pub struct Upstream {
     /// There are no endpoints because none of the upstream's names has been resolved yet.
     pub unresolved: bool,
     pub balancer: Balancer,
+    /// Keeps clients at their endpoints; `None`: every request is a new choice.
+    pub sticky: Option<Sticky>,
+    /// Shared by all generations that have an upstream of this name.
+    pub stats: Arc<UpstreamStats>,
     pub timeouts: UpstreamTimeouts,
     /// When traffic alone takes an endpoint out, and how one comes back.
     pub ejection: EjectionRules,
@@ -222,9 +228,12 @@ pub struct Endpoint {
     pub addr: Addr,
     /// `addr` as text, for logs and metrics.
     pub text: Box<str>,
+    /// 0: only sessions that it holds already.
     pub weight: u32,
     /// 0 is preferred; higher tiers serve when the lower ones cannot.
     pub tier: u8,
+    /// Where it stands, if the configuration says so.
+    pub zone: Option<Box<str>>,
     /// State shared by all workers, and by all generations that have this endpoint.
     pub cell: Arc<EndpointCell>,
 }

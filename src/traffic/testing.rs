@@ -1,10 +1,11 @@
 //! Requests and upstreams for tests.
 
-use crate::balance::{Algorithm, Balancer, HashKey};
+use crate::balance::{Algorithm, Balancer, HashKey, Rules};
 use crate::health::{EjectionRules, EndpointCell, Health};
 use crate::origin::Origin;
 use crate::retry::RetryBudget;
 use crate::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
+use crate::upstream_stats::UpstreamStats;
 use base::addr::Addr;
 use base::ids::{EndpointId, UpstreamId};
 use base::limits::HttpLimits;
@@ -49,12 +50,17 @@ pub(crate) fn endpoint(n: u32, weight: u32) -> Endpoint {
     let addr = Addr::from(SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n), 80)));
     let text = addr.to_string().into();
     let cell = Arc::new(EndpointCell::new(Health::Up));
-    Endpoint { id: EndpointId(n), addr, text, weight, tier: 0, cell }
+    Endpoint { id: EndpointId(n), addr, text, weight, tier: 0, zone: None, cell }
 }
 
 /// An upstream of `endpoints`, whose ids must be their places.
 pub(crate) fn upstream(algorithm: Algorithm, endpoints: Vec<Endpoint>) -> Upstream {
-    let balancer = Balancer::build(algorithm, Some(HashKey::ClientIp), &endpoints);
+    upstream_by(&Rules { algorithm, ..Rules::default() }, endpoints)
+}
+
+/// The same by rules of the test's own; what is hashed is the client's address.
+pub(crate) fn upstream_by(rules: &Rules, endpoints: Vec<Endpoint>) -> Upstream {
+    let balancer = Balancer::build(&Rules { key: Some(HashKey::ClientIp), ..rules.clone() }, &endpoints);
     Upstream {
         id: UpstreamId(0),
         name: "test".into(),
@@ -62,6 +68,8 @@ pub(crate) fn upstream(algorithm: Algorithm, endpoints: Vec<Endpoint>) -> Upstre
         endpoints,
         unresolved: false,
         balancer,
+        sticky: None,
+        stats: Arc::new(UpstreamStats::new(1)),
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),
         success_rate: None,

@@ -7,11 +7,12 @@ use axum::Json;
 use axum::extract::State;
 use base::Instant;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use traffic::health::{EndpointCell, Health, Why};
-use traffic::snapshot::Endpoint as Compiled;
+use traffic::snapshot::{Endpoint as Compiled, Upstream as CompiledUpstream};
+use traffic::upstream_stats::SessionCounts;
 
 #[derive(Serialize)]
 pub(super) struct Upstreams {
@@ -35,6 +36,15 @@ struct Upstream {
     /// What its names stand for; left out when it has none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     names: Vec<Name>,
+    /// Endpoints passed over because they had their share of the load; only with `bounded-load`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed_over: Option<u64>,
+    /// Choices outside our zone; only where endpoints of the upstream stand in it and outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other_zone: Option<u64>,
+    /// Requests by what they said about their session; only with `sticky`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<BTreeMap<&'static str, u64>>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -79,6 +89,8 @@ struct Endpoint {
     weight: u32,
     /// 0 is preferred.
     tier: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    zone: Option<String>,
     in_flight: u32,
     latency_us: u64,
     /// How long it keeps an idle connection, as far as that was learned; left out while it is unknown.
@@ -133,6 +145,9 @@ pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> 
         failed_open: upstream.balancer.failed_open(),
         retries_refused: upstream.budget.refused(),
         names: names.remove(&*upstream.name).unwrap_or_default(),
+        passed_over: upstream.balancer.is_bounded().then(|| upstream.stats.sum(|shard| &shard.passed_over)),
+        other_zone: upstream.balancer.has_zones().then(|| upstream.stats.sum(|shard| &shard.other_zone)),
+        sessions: sessions(upstream),
         endpoints: upstream
             .endpoints
             .iter()
@@ -143,6 +158,12 @@ pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> 
             .collect(),
     });
     Json(Upstreams { generation: snapshot.generation, upstreams: upstreams.collect() })
+}
+
+fn sessions(upstream: &CompiledUpstream) -> Option<BTreeMap<&'static str, u64>> {
+    let counts = SessionCounts::BY_NAME;
+    let summed = || counts.into_iter().map(|(name, counter)| (name, upstream.stats.sum(counter))).collect();
+    upstream.sticky.is_some().then(summed)
 }
 
 /// All names by upstream.
@@ -184,6 +205,7 @@ fn of_endpoint(endpoint: &Compiled, report: Option<Report>, wish: Option<&Wish>,
         }),
         weight: endpoint.weight,
         tier: endpoint.tier,
+        zone: endpoint.zone.as_deref().map(str::to_owned),
         in_flight: cell.in_flight(),
         latency_us: u64::try_from(cell.ewma().as_micros()).unwrap_or(u64::MAX),
         idle_timeout_learned_ms: cell

@@ -11,6 +11,8 @@ use traffic::health::EndpointCell;
 use traffic::retry::RetryBudget;
 use traffic::snapshot::{Snapshot, Upstream};
 use traffic::stats::RouteStats;
+use traffic::sticky::Key;
+use traffic::upstream_stats::UpstreamStats;
 
 /// The run-time state of a generation by identity; empty for the first one.
 #[derive(Debug, Default)]
@@ -49,6 +51,16 @@ impl<'s> Carried<'s> {
 
     pub(super) fn balancer(&self, upstream: &str) -> Option<&'s Balancer> {
         self.upstreams.get(upstream).map(|upstream| &upstream.balancer)
+    }
+
+    pub(super) fn upstream_stats(&self, upstream: &str) -> Option<Arc<UpstreamStats>> {
+        self.upstreams.get(upstream).map(|upstream| Arc::clone(&upstream.stats))
+    }
+
+    /// The key of an upstream's sessions that only this process knows.
+    pub(super) fn key_of_process(&self, upstream: &str) -> Option<Key> {
+        let key = self.upstreams.get(upstream)?.sticky.as_ref()?.key();
+        key.ends_with_process().then(|| key.clone())
     }
 
     pub(super) fn stats(&self, route: &str) -> Option<Arc<RouteStats>> {

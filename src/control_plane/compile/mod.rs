@@ -8,6 +8,7 @@
 //!   listener.rs  Listener, DownstreamTimeouts, HttpLimits      upstream.rs  Upstream, Endpoint, Balancer
 //!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
 //!   health.rs    what an upstream says about health
+//!   sticky.rs    Sticky
 //!   carry.rs     cells, budgets and statistics of the previous generation
 //!   live.rs      what is known and asked for beside the configuration
 //! ```
@@ -18,6 +19,7 @@ mod listener;
 pub(crate) mod live;
 mod problem;
 mod route;
+mod sticky;
 mod table;
 #[cfg(test)]
 mod tests;

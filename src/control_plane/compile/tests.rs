@@ -241,11 +241,14 @@ fn a_configuration_from_the_command_line_compiles() {
     assert!(route_of(&snapshot, 0, "anything", "/x").is_some());
 }
 
-/// Loopback addresses for whatever variable is asked for.
+/// Loopback addresses for whatever variable is asked for, and a secret where one is.
 struct AnyVariable;
 
 impl config::Environment for AnyVariable {
     fn variable(&self, name: &str) -> Option<String> {
+        if name.ends_with("_SECRET") {
+            return Some("thirty-two random bytes or more.".to_owned());
+        }
         // The same name is the same address.
         let port = 20_000
             + name.bytes().fold(0u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 10_000;
@@ -292,6 +295,28 @@ fn ten_thousand_endpoints_compile() {
     let after = compile(&config, 2, Some(&before)).unwrap().snapshot;
     let pairs = before.upstreams[0].endpoints.iter().zip(&after.upstreams[0].endpoints);
     assert_eq!(pairs.filter(|(old, new)| Arc::ptr_eq(&old.cell, &new.cell)).count(), 10_000);
+}
+
+/// Cookies of a generation are good in the next one, with and without a secret that is kept.
+#[test]
+fn sessions_survive_a_new_generation_and_their_key_does_not_leave_the_upstream() {
+    let with = |sticky: &str| {
+        config(&format!(
+            "listener \"web\" {{ bind \"127.0.0.1:0\" }}
+            upstream \"a\" {{ endpoint \"10.0.0.1:80\"; endpoint \"10.0.0.2:80\" weight=0; {sticky} }}
+            upstream \"b\" {{ endpoint \"10.0.0.1:80\"; sticky {{ cookie \"other\" }} }}
+            site \"*\" {{ route \"/a\" upstream=\"a\"; route \"/b\" upstream=\"b\" }}"
+        ))
+    };
+    let key = |snapshot: &Snapshot, at: usize| snapshot.upstreams[at].sticky.as_ref().unwrap().key().clone();
+    let first = compile(&with("sticky"), 1, None).unwrap().snapshot;
+    assert!(key(&first, 0).ends_with_process());
+    assert_ne!(key(&first, 0), key(&first, 1), "each upstream has a random key of its own");
+    let second = compile(&with("sticky"), 1, Some(&first)).unwrap().snapshot;
+    assert_eq!(key(&second, 0), key(&first, 0));
+    assert!(Arc::ptr_eq(&second.upstreams[0].stats, &first.upstreams[0].stats));
+    let without = compile(&with(""), 1, Some(&second)).unwrap().snapshot;
+    assert!(without.upstreams[0].sticky.is_none());
 }
 
 const BY_NAME: &str = r#"

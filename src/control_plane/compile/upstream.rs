@@ -9,9 +9,10 @@ use base::limits::HttpLimits;
 use config::model::{Balance, HashKey, Tier};
 use std::collections::HashSet;
 use std::sync::Arc;
-use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey};
+use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey, Rules};
 use traffic::health::{EndpointCell, Health};
 use traffic::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
+use traffic::upstream_stats::UpstreamStats;
 
 impl Compiler<'_> {
     pub(super) fn upstreams(&mut self) -> Vec<Upstream> {
@@ -22,13 +23,14 @@ impl Compiler<'_> {
             let endpoints = self.endpoints(written);
             let has_names = written.endpoints.iter().any(|endpoint| endpoint.address.is_name());
             let unresolved = has_names && endpoints.is_empty();
-            let balancer =
-                Balancer::build(algorithm(written.balance), Some(hash_key(&written.hash_key)), &endpoints)
-                    .with_thresholds(health::thresholds(written));
+            let balancer = Balancer::build(&self.rules(written), &endpoints);
+            let balancer = balancer.with_thresholds(health::thresholds(written));
             let balancer = match self.carried.balancer(&written.name) {
                 Some(previous) => balancer.succeeding(previous),
                 None => balancer,
             };
+            let sticky = self.sticky(written, &endpoints);
+            let stats = self.carried.upstream_stats(&written.name);
             upstreams.push(Upstream {
                 id: UpstreamId(u32::try_from(place).unwrap_or(u32::MAX)),
                 name: written.name.as_str().into(),
@@ -36,6 +38,8 @@ impl Compiler<'_> {
                 endpoints,
                 unresolved,
                 balancer,
+                sticky,
+                stats: stats.unwrap_or_else(|| Arc::new(UpstreamStats::new(self.workers))),
                 timeouts: timeouts(&written.timeouts),
                 ejection: health::ejection(written),
                 success_rate: health::success_rate(&written.outlier),
@@ -44,6 +48,16 @@ impl Compiler<'_> {
             });
         }
         upstreams
+    }
+
+    fn rules(&self, written: &config::model::Upstream) -> Rules {
+        Rules {
+            algorithm: algorithm(written.balance),
+            key: Some(hash_key(&written.hash_key)),
+            bounded_load_percent: written.bounded_load.map(|factor| factor.0.into()),
+            zone: self.config.zone.as_deref().map(Box::from),
+            spill_over_permille: written.spill_over.permille(),
+        }
     }
 
     fn endpoints(&self, written: &config::model::Upstream) -> Vec<Endpoint> {
@@ -56,7 +70,7 @@ impl Compiler<'_> {
             (false, _) => EndpointCell::new(initial),
         };
         let mut endpoints = Vec::with_capacity(written.endpoints.len());
-        for Place { addr, weight, tier } in self.places(written) {
+        for Place { addr, weight, tier, zone } in self.places(written) {
             let carried = self.carried.cell(&written.name, &addr);
             let usable = carried.filter(|cell| written.health.is_some() || cell.health() == Health::Up);
             let cell = usable.unwrap_or_else(|| Arc::new(new()));
@@ -69,6 +83,7 @@ impl Compiler<'_> {
                 text: addr.to_string().into(),
                 weight: wish.and_then(|wish| wish.weight).map_or(weight, u32::from),
                 tier,
+                zone: zone.map(Box::from),
                 cell,
                 addr,
             });
@@ -78,7 +93,7 @@ impl Compiler<'_> {
 
     /// Where the endpoints are: written addresses in the order of the text, then those that names stand for, each address
     /// once.
-    fn places(&self, written: &config::model::Upstream) -> Vec<Place> {
+    fn places<'w>(&self, written: &'w config::model::Upstream) -> Vec<Place<'w>> {
         let tier = |tier| match tier {
             Tier::Primary => 0,
             Tier::Backup => 1,
@@ -87,7 +102,8 @@ impl Compiler<'_> {
         for endpoint in &written.endpoints {
             if let Some(fixed) = endpoint.address.address() {
                 let (weight, tier) = (endpoint.weight.into(), tier(endpoint.tier));
-                places.push(Place { addr: address(fixed), weight, tier });
+                let zone = endpoint.zone.as_deref();
+                places.push(Place { addr: address(fixed), weight, tier, zone });
             }
         }
         let named = written.endpoints.iter().filter(|endpoint| endpoint.address.is_name());
@@ -103,6 +119,7 @@ impl Compiler<'_> {
                         addr,
                         weight: u32::from(endpoint.weight).saturating_mul(found.weight),
                         tier: tier(endpoint.tier).saturating_add(found.rank),
+                        zone: endpoint.zone.as_deref(),
                     });
                 }
             }
@@ -124,10 +141,11 @@ impl Compiler<'_> {
 }
 
 /// Where an endpoint is and what share it has, before anybody asked for something else.
-struct Place {
+struct Place<'w> {
     addr: Addr,
     weight: u32,
     tier: u8,
+    zone: Option<&'w str>,
 }
 
 fn algorithm(written: Balance) -> Algorithm {

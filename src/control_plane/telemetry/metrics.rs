@@ -30,6 +30,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     super::overload::families(&mut out, node);
     upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
+    super::balance::balance(&mut out, &snapshot);
     idle_connections(&mut out, node, &snapshot);
     hedging(&mut out, &snapshot);
     states(&mut out, node, &snapshot);

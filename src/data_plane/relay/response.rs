@@ -6,6 +6,7 @@ use crate::exchange::Exchange;
 use crate::pace::{self, Pace, SendFault};
 use crate::respond::write_connection_fields;
 use crate::serve::{Fault, Next};
+use crate::session;
 use crate::tunnel;
 use crate::upstream::lease::Lease;
 use base::Instant;
@@ -344,6 +345,7 @@ fn write_response_head(
     for (name, value) in edits.additions() {
         encode::field(out, name, value);
     }
+    session::write_set_cookie(out, conn, x);
     if !has_date {
         let now = conn.worker.rt.wall_nanos();
         conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));

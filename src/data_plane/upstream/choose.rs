@@ -61,9 +61,14 @@ fn choose<'a>(
     let worker = &*conn.worker;
     let random = &mut *worker.rng.borrow_mut();
     let key = upstream.hash_key(x.request(), x.facts.client).unwrap_or_else(|| random.next_u64());
-    let pick = Pick { key, now: worker.rt.now(), random, avoid: &x.failed };
-    let chosen = if may_wait { upstream.pick(pick) } else { upstream.pick_unchecked(pick) };
-    chosen.map(|id| upstream.endpoint(id))
+    let pick = Pick { key, now: worker.rt.now(), random, avoid: &x.failed, session: x.session.endpoint() };
+    let choice = if may_wait { upstream.pick(pick) } else { upstream.pick_unchecked(pick) }?;
+    let stats = upstream.stats.shard(worker.id);
+    stats.count_choice(&choice);
+    if upstream.sticky.is_some() && x.attempts == 0 {
+        stats.count_session(x.session, &choice);
+    }
+    Ok(upstream.endpoint(choice.endpoint))
 }
 
 fn refusal(upstream: &Upstream, none: NoEndpoint) -> Fault {

@@ -5,6 +5,7 @@
 
 use crate::downstream::h1::Connection;
 use crate::exchange::Exchange;
+use crate::session;
 use std::net::IpAddr;
 use traffic::snapshot::Endpoint;
 use wire::h1::encode;
@@ -27,14 +28,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, end
         (None, authority) => authority,
     };
     encode::field(out, b"Host", host);
-    let trusted = x.facts.trusted;
-    if outgoing.edits.is_empty() {
-        encode::kept_fields(out, request.bytes, &request.head.fields, |field| is_forwarded(field, trusted));
-    } else {
-        encode::kept_fields(out, request.bytes, &request.head.fields, |field| {
-            is_forwarded(field, trusted) && outgoing.edits.keeps(field.name.of(request.bytes))
-        });
-    }
+    write_client_fields(out, x, request);
     write_forwarding_fields(out, conn, x, request);
     for (name, value) in outgoing.edits.additions() {
         encode::field(out, name, value);
@@ -45,6 +39,25 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, end
         encode::field(out, b"Upgrade", protocol);
     }
     encode::end(out);
+}
+
+/// What the client sent, as far as it travels on; its cookies without the one that is ours.
+fn write_client_fields(out: &mut Vec<u8>, x: &Exchange, request: Request<'_>) {
+    let (trusted, edits, sticky) = (x.facts.trusted, &x.outgoing.edits, session::sticky(x));
+    if edits.is_empty() && sticky.is_none() {
+        encode::kept_fields(out, request.bytes, &request.head.fields, |field| is_forwarded(field, trusted));
+        return;
+    }
+    let has_ours = |field: &Field| {
+        field.known == Known::Cookie
+            && sticky.is_some_and(|sticky| sticky.is_in(field.value.of(request.bytes)))
+    };
+    encode::kept_fields(out, request.bytes, &request.head.fields, |field| {
+        is_forwarded(field, trusted) && edits.keeps(field.name.of(request.bytes)) && !has_ours(field)
+    });
+    if let Some(sticky) = sticky.filter(|_| edits.keeps(b"Cookie")) {
+        session::write_other_cookies(out, sticky, request);
+    }
 }
 
 /// Whether a field of the client travels on as it is. Fields that we write ourselves do not.

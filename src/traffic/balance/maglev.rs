@@ -37,15 +37,16 @@ impl Maglev {
             place = usize::try_from(mix(key.wrapping_add(detour.wrapping_mul(0x9e37_79b9_7f4a_7c15))) % size)
                 .ok()?;
             let member = self.places[place] as usize;
-            if screen.is_eligible(member) {
+            if screen.takes(member) {
                 return Some(member);
             }
-            if screen.is_stopped() {
+            if screen.is_stopped() || screen.is_detoured() {
                 return None;
             }
         }
         let (before, from) = self.places.split_at(place);
-        from.iter().chain(before).map(|&member| member as usize).find(|&member| screen.is_eligible(member))
+        let mut rest = from.iter().chain(before).map(|&member| member as usize);
+        rest.find(|&member| screen.is_detoured() || screen.takes(member)).filter(|_| !screen.is_detoured())
     }
 }
 

@@ -15,9 +15,13 @@
 //! An endpoint that comes back after it was down gets its share step by step: fewer turns and draws, or a smaller weight in
 //! comparisons. Hashed keys come back to it at once; anything else would move them twice.
 //!
+//! Where this node and its endpoints have a zone, those of our zone are preferred within each tier (`zone`). A session
+//! that a cookie keeps goes to its endpoint before all of this, as long as that can serve.
+//!
 //! Within a tier the algorithm proposes endpoints until `screen` accepts one. All algorithms are lock-free and, but for
 //! least-connections and rare detours around endpoints that are down, independent of the number of endpoints.
 
+mod bound;
 mod key;
 mod least_connections;
 mod maglev;
@@ -26,11 +30,14 @@ mod random;
 mod ring_hash;
 mod round_robin;
 mod screen;
+mod survey;
 mod tier;
+mod zone;
 
 pub use key::HashKey;
 pub use screen::Thresholds;
 
+use crate::health::{Health, Service};
 use crate::snapshot::{Endpoint, Upstream};
 use base::Instant;
 use base::ids::EndpointId;
@@ -40,7 +47,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tier::Tier;
+use tier::{Found, Tier};
 use wire::http::Request;
 
 /// How endpoints are chosen.
@@ -61,6 +68,33 @@ pub enum Algorithm {
     Maglev,
 }
 
+/// How an upstream chooses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    pub algorithm: Algorithm,
+    /// What ring-hash and maglev hash; other algorithms do not use it.
+    pub key: Option<HashKey>,
+    /// How much more than its share of the load an endpoint may have before hashed keys go elsewhere: above 100.
+    /// `None` is without bound, the default.
+    pub bounded_load_percent: Option<u32>,
+    /// Where this node stands; endpoints of the same zone are preferred.
+    pub zone: Option<Box<str>>,
+    /// Health at which our zone can just serve everything. Default 700.
+    pub spill_over_permille: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            algorithm: Algorithm::default(),
+            key: None,
+            bounded_load_percent: None,
+            zone: None,
+            spill_over_permille: 700,
+        }
+    }
+}
+
 /// What a choice depends on.
 #[derive(Debug)]
 pub struct Pick<'a> {
@@ -70,6 +104,24 @@ pub struct Pick<'a> {
     pub random: &'a mut Rng,
     /// Endpoints that this request has tried.
     pub avoid: &'a [EndpointId],
+    /// Where the client's session is kept.
+    pub session: Option<EndpointId>,
+}
+
+/// What was chosen, and what happened on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    pub endpoint: EndpointId,
+    /// Endpoints that were passed over because they had their share of the load.
+    pub passed_over: u32,
+    /// The endpoint is outside our zone, although its tier has endpoints in it.
+    pub other_zone: bool,
+}
+
+impl Choice {
+    fn plain(endpoint: EndpointId) -> Choice {
+        Choice { endpoint, passed_over: 0, other_zone: false }
+    }
 }
 
 /// Why nobody can be chosen.
@@ -100,22 +152,41 @@ impl std::error::Error for NoEndpoint {}
 pub struct Balancer {
     algorithm: Algorithm,
     key: Option<HashKey>,
+    bounded_load_percent: Option<u32>,
     tiers: Vec<Tier>,
     thresholds: Thresholds,
+    /// Tier and place in it by [`EndpointId`]; `None` for weight 0.
+    seats: Vec<Option<(usize, usize)>>,
     /// Shared with the generations before.
     failed_open: Arc<AtomicU64>,
 }
 
 impl Balancer {
     /// Tables for `endpoints`, which must be those of the upstream, in the same order. Endpoints of weight 0 take no
-    /// attempts. `key` is what ring-hash and maglev hash; other algorithms do not use it.
-    pub fn build(algorithm: Algorithm, key: Option<HashKey>, endpoints: &[Endpoint]) -> Balancer {
+    /// attempts but those of their sessions.
+    pub fn build(rules: &Rules, endpoints: &[Endpoint]) -> Balancer {
         let mut numbers: Vec<u8> = endpoints.iter().filter(|e| e.weight > 0).map(|e| e.tier).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let tiers = numbers.into_iter().map(|number| Tier::build(algorithm, number, endpoints)).collect();
-        let key = key.filter(|_| matches!(algorithm, Algorithm::RingHash | Algorithm::Maglev));
-        Balancer { algorithm, key, tiers, thresholds: Thresholds::default(), failed_open: Arc::default() }
+        let tiers: Vec<Tier> =
+            numbers.into_iter().map(|number| Tier::build(rules, number, endpoints)).collect();
+        let mut seats = vec![None; endpoints.len()];
+        for (number, tier) in tiers.iter().enumerate() {
+            tier.members
+                .iter()
+                .enumerate()
+                .for_each(|(at, member)| seats[member.id.index()] = Some((number, at)));
+        }
+        let hashes = matches!(rules.algorithm, Algorithm::RingHash | Algorithm::Maglev);
+        Balancer {
+            algorithm: rules.algorithm,
+            key: rules.key.clone().filter(|_| hashes),
+            bounded_load_percent: rules.bounded_load_percent.filter(|_| hashes),
+            tiers,
+            thresholds: Thresholds::default(),
+            seats,
+            failed_open: Arc::default(),
+        }
     }
 
     pub fn algorithm(&self) -> Algorithm {
@@ -128,6 +199,16 @@ impl Balancer {
     pub fn succeeding(mut self, previous: &Balancer) -> Balancer {
         self.failed_open = Arc::clone(&previous.failed_open);
         self
+    }
+
+    /// Whether endpoints are passed over because of their load.
+    pub fn is_bounded(&self) -> bool {
+        self.bounded_load_percent.is_some()
+    }
+
+    /// Whether there are endpoints in our zone and, in the same tier, others.
+    pub fn has_zones(&self) -> bool {
+        self.tiers.iter().any(Tier::has_zones)
     }
 
     /// The same tables, with other thresholds than the default ones.
@@ -143,7 +224,8 @@ impl Balancer {
 
     /// Whether no tier has enough healthy endpoints, so that all of one count. Never true while nothing is known.
     pub fn panics(&self, now: Instant) -> bool {
-        let is_open = self.thresholds.fail_open && self.tiers.iter().any(|tier| tier.survey(now).serving > 0);
+        let is_open =
+            self.thresholds.fail_open && self.tiers.iter().any(|tier| tier.survey(now).whole.serving > 0);
         is_open && !self.tiers.iter().any(|tier| tier.serves(now)) && !self.is_unchecked(now)
     }
 
@@ -151,8 +233,8 @@ impl Balancer {
     #[cold]
     fn is_unchecked(&self, now: Instant) -> bool {
         let mut surveys = self.tiers.iter().map(|tier| tier.survey(now));
-        let none = surveys.clone().all(|survey| survey.healthy == 0);
-        none && surveys.any(|survey| survey.unchecked > 0)
+        let none = surveys.clone().all(|survey| survey.whole.healthy == 0);
+        none && surveys.any(|survey| survey.whole.known < survey.whole.serving)
     }
 
     /// Choices made among all endpoints because too few were healthy, in this generation and those that it succeeds.
@@ -160,34 +242,67 @@ impl Balancer {
         self.failed_open.load(Relaxed)
     }
 
-    fn pick(&self, mut pick: Pick<'_>, may_wait: bool) -> Result<EndpointId, NoEndpoint> {
+    fn pick(&self, mut pick: Pick<'_>, may_wait: bool) -> Result<Choice, NoEndpoint> {
         let salt = pick.random.next_u64();
-        let (now, avoid) = (pick.now, pick.avoid);
-        let mut run = |tier: &Tier, mode: Mode, avoid: &[EndpointId]| {
-            tier.pick(&mut Screen::new(tier, now, avoid, mode, salt), &mut pick)
-        };
-        if let Some(found) = self.tiers.iter().find_map(|tier| run(tier, Mode::Healthy, avoid)) {
-            return Ok(found);
+        for tier in &self.tiers {
+            if let Some(found) = self.pick_from(tier, Mode::Healthy, pick.avoid, salt, &mut pick) {
+                return Ok(found);
+            }
         }
+        self.pick_anyway(pick, salt, may_wait)
+    }
+
+    /// The choice when no tier has an endpoint that is healthy and not to be avoided.
+    #[cold]
+    fn pick_anyway(&self, mut pick: Pick<'_>, salt: u64, may_wait: bool) -> Result<Choice, NoEndpoint> {
+        let (now, avoid, session) = (pick.now, pick.avoid, pick.session);
         let surveyed = self.tiers.iter().map(|tier| (tier, tier.survey(now)));
-        let serving = surveyed.filter(|(_, survey)| survey.serving > 0);
+        let serving = surveyed.filter(|(_, survey)| survey.whole.serving > 0);
         // The first of the healthiest: `max_by_key` would return the last.
         let best = serving.rev().max_by_key(|(_, survey)| survey.healthy_permille());
         let (best, survey) = best.ok_or(NoEndpoint::Absent)?;
-        if !survey.is_enough(&self.thresholds) {
+        let serves = survey.is_enough(&self.thresholds);
+        if !serves {
             if may_wait && self.is_unchecked(now) {
                 return Err(NoEndpoint::Unchecked);
             }
             if !self.thresholds.fail_open {
                 return Err(NoEndpoint::Unhealthy);
             }
-            let found = run(best, Mode::All, avoid).or_else(|| run(best, Mode::All, &[]));
+        }
+        let mut run = |tier: &Tier, mode: Mode, avoid: &[EndpointId]| {
+            self.pick_from(tier, mode, avoid, salt, &mut pick)
+        };
+        if !serves {
+            // All endpoints count: that of the session as much as any other.
+            let kept = session.filter(|held| !avoid.contains(held)).map(Choice::plain);
+            let found = kept.or_else(|| run(best, Mode::All, avoid)).or_else(|| run(best, Mode::All, &[]));
             self.failed_open.fetch_add(1, Relaxed);
             return found.ok_or(NoEndpoint::Absent);
         }
         // Only endpoints that failed this request are healthy.
         let healthy = self.tiers.iter().find_map(|tier| run(tier, Mode::Healthy, &[]));
         healthy.or_else(|| run(best, Mode::All, &[])).ok_or(NoEndpoint::Absent)
+    }
+
+    #[inline]
+    fn pick_from(
+        &self,
+        tier: &Tier,
+        mode: Mode,
+        avoid: &[EndpointId],
+        salt: u64,
+        pick: &mut Pick<'_>,
+    ) -> Option<Choice> {
+        let mut screen = Screen::new(tier, pick.now, avoid, mode, salt, self.bounded_load_percent);
+        let Found { id, other_zone } = tier.pick(&mut screen, pick)?;
+        Some(Choice { endpoint: id, passed_over: screen.passed_over(), other_zone })
+    }
+
+    /// Whether an ejection of the endpoint is beyond what its tier honours.
+    fn is_tolerated(&self, endpoint: EndpointId, now: Instant) -> bool {
+        let Some((tier, at)) = self.seats.get(endpoint.index()).copied().flatten() else { return false };
+        Screen::new(&self.tiers[tier], now, &[], Mode::Healthy, 0, None).is_eligible(at)
     }
 }
 
@@ -199,13 +314,32 @@ impl Upstream {
     }
 
     /// Chooses the endpoint for one attempt.
-    pub fn pick(&self, pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
-        self.balancer.pick(pick, true)
+    pub fn pick(&self, pick: Pick<'_>) -> Result<Choice, NoEndpoint> {
+        self.pick_or_wait(pick, true)
     }
 
     /// As [`Upstream::pick`], for a caller that has waited long enough: never [`NoEndpoint::Unchecked`].
-    pub fn pick_unchecked(&self, pick: Pick<'_>) -> Result<EndpointId, NoEndpoint> {
-        self.balancer.pick(pick, false)
+    pub fn pick_unchecked(&self, pick: Pick<'_>) -> Result<Choice, NoEndpoint> {
+        self.pick_or_wait(pick, false)
+    }
+
+    fn pick_or_wait(&self, pick: Pick<'_>, may_wait: bool) -> Result<Choice, NoEndpoint> {
+        let in_service = |held: &EndpointId| self.endpoint(*held).cell.service() != Service::Down;
+        let pick = Pick { session: pick.session.filter(in_service), ..pick };
+        match pick.session {
+            Some(held) if !pick.avoid.contains(&held) && self.holds(held, pick.now) => {
+                Ok(Choice::plain(held))
+            }
+            _ => self.balancer.pick(pick, may_wait),
+        }
+    }
+
+    /// Whether sessions may stay at the endpoint: it can serve, though new clients may not get it (draining, weight 0, a
+    /// backup, another zone, its share of the load used up).
+    fn holds(&self, endpoint: EndpointId, now: Instant) -> bool {
+        let cell = &self.endpoint(endpoint).cell;
+        let is_healthy = cell.health() == Health::Up && cell.ejected_since(now).is_none();
+        is_healthy || self.balancer.is_tolerated(endpoint, now)
     }
 }
 

@@ -13,8 +13,9 @@ use super::screen::Screen;
 const POINTS: u64 = 128;
 /// Places that a key is looked up at.
 const PROBES: u64 = 8;
-/// Rings of heavier members, or of more points in all (32 MiB), are scaled down by a power of two, so that a small change
-/// of the weights does not move everything.
+/// Rings of heavier members, or of more points in all (32 MiB), are scaled down by a power of two. A step of it moves
+/// about half of the keys, but it is all that other members' weights can do to one's points: they are not shortened by
+/// a common divisor, which any small change of one weight would change.
 const WEIGHT_UNSCALED_MAX: u32 = 16;
 const POINTS_MAX: u64 = 1 << 22;
 
@@ -31,15 +32,14 @@ pub(super) struct Ring {
 
 impl Ring {
     pub(super) fn build(texts: &[&str], weights: &[u32]) -> Self {
-        let divisor = common_divisor(weights);
-        let heaviest = weights.iter().map(|&weight| weight / divisor).max().unwrap_or(1);
-        let total: u64 = weights.iter().map(|&weight| POINTS * u64::from(weight / divisor)).sum();
+        let heaviest = weights.iter().copied().max().unwrap_or(1);
+        let total: u64 = weights.iter().map(|&weight| POINTS * u64::from(weight)).sum();
         let fits = |n: u32| heaviest >> n <= WEIGHT_UNSCALED_MAX && total >> n <= POINTS_MAX;
         let halvings = (0..32).find(|&n| fits(n)).unwrap_or(31);
         let mut points = Vec::new();
         for (member, (text, &weight)) in (0u32..).zip(texts.iter().zip(weights)) {
             let seed = stable_hash(text.as_bytes());
-            let count = ((POINTS * u64::from(weight / divisor)) >> halvings).max(1);
+            let count = ((POINTS * u64::from(weight)) >> halvings).max(1);
             for point in 0..count {
                 points.push((place_of(seed, point), member));
             }
@@ -60,10 +60,10 @@ impl Ring {
         let (before, from) = self.points.split_at(self.nearest(key));
         let mut last = None;
         for &(_, member) in from.iter().chain(before) {
-            if last != Some(member) && screen.is_eligible(member as usize) {
+            if last != Some(member) && screen.takes(member as usize) {
                 return Some(member as usize);
             }
-            if screen.is_stopped() {
+            if screen.is_stopped() || screen.is_detoured() {
                 return None;
             }
             last = Some(member);
@@ -96,17 +96,4 @@ impl Ring {
 fn place_of(seed: u64, n: u64) -> u32 {
     let place = mix(seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))) >> 32;
     u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-/// Equal weights are all 1.
-fn common_divisor(weights: &[u32]) -> u32 {
-    let mut divisor = 0;
-    for &weight in weights {
-        let (mut a, mut b) = (divisor, weight);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        divisor = a;
-    }
-    divisor.max(1)
 }

@@ -1,7 +1,10 @@
-//! Whether a proposed endpoint may be taken: health, ejections within their cap, endpoints to avoid, slow start.
+//! Whether a proposed endpoint may be taken: health, ejections within their cap, endpoints to avoid, slow start, and for
+//! hashed keys the bound of its load.
 
+use super::bound::Census;
 use super::key::mix;
-use super::tier::{Member, Tier};
+use super::survey::{Survey, ejection_key};
+use super::tier::{Group, Tier};
 use crate::health::{EndpointCell, Health, Service};
 use base::Instant;
 use base::ids::EndpointId;
@@ -43,94 +46,15 @@ pub(super) enum Mode {
     All,
 }
 
-/// The health of a tier at one moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Survey {
-    /// Endpoints that the operator has in service. The others do not belong to the tier as long as it lasts: to take half
-    /// of it out must not make the rest look as if half of it were broken.
-    pub(super) serving: usize,
-    /// Endpoints that are up, those whose ejection is not honoured included.
-    pub(super) healthy: usize,
-    /// Endpoints of which nothing is known yet; they count neither for nor against the tier.
-    pub(super) unchecked: usize,
-    /// Which ejections are honoured: the oldest ones, as many as the cap allows.
-    pub(super) honoured: Honoured,
-}
-
-/// Those ejections that a survey has seen and honours. One that begins later waits for the next survey: together they
-/// could exceed the cap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Honoured {
-    /// A bit per place; for tiers of at most [`PLACES_MAX`] endpoints.
-    Places(u64),
-    /// Those with a smaller [`ejection_key`]. An ejection that another thread dates back by a moment may slip in, one in
-    /// dozens.
-    Below(u64),
-}
-
-/// Endpoints in the largest tier whose honoured ejections are known one by one.
-pub(super) const PLACES_MAX: usize = u64::BITS as usize;
-
-impl Honoured {
-    fn contains(self, at: usize, key: u64) -> bool {
-        match self {
-            Honoured::Places(places) => places >> at & 1 == 1,
-            Honoured::Below(bound) => key < bound,
-        }
-    }
-}
-
-impl Survey {
-    pub(super) fn of(members: &[Member], now: Instant, thresholds: &Thresholds) -> Survey {
-        let (mut serving, mut up, mut unchecked) = (0, 0, 0);
-        let mut ejected = Vec::new();
-        for (at, member) in members.iter().enumerate() {
-            if member.cell.service() != Service::Ready {
-                continue;
-            }
-            serving += 1;
-            if member.cell.health() == Health::Up {
-                up += 1;
-                ejected.extend(ejection_key(&member.cell, at, now));
-            }
-            unchecked += usize::from(member.cell.is_unchecked());
-        }
-        let cap = thresholds.ejected_max(serving, up).min(ejected.len());
-        if cap < ejected.len() {
-            ejected.select_nth_unstable(cap);
-        }
-        let honoured = if members.len() <= PLACES_MAX {
-            let places = ejected[..cap].iter().map(|key| 1 << place_of(*key));
-            Honoured::Places(places.fold(0, |all, place: u64| all | place))
-        } else {
-            Honoured::Below(ejected[..cap].iter().max().map_or(0, |newest| newest + 1))
-        };
-        Survey { serving, healthy: up - cap, unchecked, honoured }
-    }
-
-    /// Share that is healthy of those in service of which anything is known.
-    pub(super) fn healthy_permille(&self) -> usize {
-        self.healthy * 1000 / self.serving.saturating_sub(self.unchecked).max(1)
-    }
-
-    /// Whether the tier is healthy enough to serve.
-    pub(super) fn is_enough(&self, thresholds: &Thresholds) -> bool {
-        self.healthy > 0 && self.healthy_permille() >= thresholds.healthy_permille_min as usize
-    }
-}
-
-/// Orders ejections by time, and those of the same moment by place, so that a cap cuts between any two of them.
-fn ejection_key(cell: &EndpointCell, at: usize, now: Instant) -> Option<u64> {
-    cell.ejected_since(now).map(|since| since.as_millis() << 16 | (at as u64 & 0xffff))
-}
-
-fn place_of(key: u64) -> u64 {
-    key & 0xffff
-}
+/// Full endpoints that a key passes along its own order before the rest is looked through.
+const DETOURS_MAX: u32 = 32;
 
 /// Answers for one tier, one mode and one attempt.
 pub(super) struct Screen<'a> {
     tier: &'a Tier,
+    /// The members that are proposed now; places count from the first of them.
+    group: Option<&'a Group>,
+    start: usize,
     pub(super) now: Instant,
     avoid: &'a [EndpointId],
     mode: Mode,
@@ -141,17 +65,62 @@ pub(super) struct Screen<'a> {
     slow_start: bool,
     sent_away: bool,
     salt: u64,
+    bound: Bound,
+}
+
+/// How the loads of hashed keys are bounded during one choice.
+#[derive(Debug)]
+struct Bound {
+    /// `None`: not at all.
+    factor_percent: Option<u32>,
+    census: Option<Census>,
+    passed_over: u32,
+    detours_left: u32,
 }
 
 impl<'a> Screen<'a> {
-    pub(super) fn new(tier: &'a Tier, now: Instant, avoid: &'a [EndpointId], mode: Mode, salt: u64) -> Self {
-        let (survey, stopped, sent_away) = (None, false, false);
-        Screen { tier, now, avoid, mode, survey, stopped, slow_start: true, sent_away, salt }
+    /// Endpoints take no more hashed keys when they carry more than `factor_percent` of their share.
+    #[inline]
+    pub(super) fn new(
+        tier: &'a Tier,
+        now: Instant,
+        avoid: &'a [EndpointId],
+        mode: Mode,
+        salt: u64,
+        factor_percent: Option<u32>,
+    ) -> Self {
+        Screen {
+            tier,
+            group: None,
+            start: 0,
+            now,
+            avoid,
+            mode,
+            survey: None,
+            stopped: false,
+            slow_start: true,
+            sent_away: false,
+            salt,
+            bound: Bound { factor_percent, census: None, passed_over: 0, detours_left: DETOURS_MAX },
+        }
+    }
+
+    /// From now on members of `group` are proposed.
+    pub(super) fn enter(&mut self, group: &'a Group) {
+        self.group = Some(group);
+        self.start = group.places.start;
+        self.slow_start = true;
+        self.bound.census = None;
+        self.bound.detours_left = DETOURS_MAX;
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// The cell of the member at `at`.
     pub(super) fn cell(&self, at: usize) -> &'a EndpointCell {
-        &self.tier.members[at].cell
+        &self.tier.members[self.start + at].cell
     }
 
     /// Whether the member at `at` may be taken, including its chance in slow start.
@@ -159,9 +128,15 @@ impl<'a> Screen<'a> {
         self.is_eligible(at) && self.passes_slow_start(at)
     }
 
+    /// Whether the member at `at` may be taken for a hashed key, including the bound of its load.
+    pub(super) fn takes(&mut self, at: usize) -> bool {
+        self.is_eligible(at) && self.has_room(at)
+    }
+
     /// Whether the member at `at` may be taken, its full share assumed.
     pub(super) fn is_eligible(&mut self, at: usize) -> bool {
-        if self.stopped || (!self.avoid.is_empty() && self.avoid.contains(&self.tier.members[at].id)) {
+        let place = self.start + at;
+        if self.stopped || (!self.avoid.is_empty() && self.avoid.contains(&self.tier.members[place].id)) {
             return false;
         }
         let cell = self.cell(at);
@@ -170,22 +145,53 @@ impl<'a> Screen<'a> {
         }
         match self.mode {
             Mode::All => cell.service() == Service::Ready,
-            Mode::Healthy => self.is_tolerated(cell, at),
+            Mode::Healthy => self.is_tolerated(cell, place),
         }
     }
 
     /// An endpoint that is not available: stops the search when too many are like it, lets it pass when its ejection
     /// is beyond the cap.
     #[cold]
-    fn is_tolerated(&mut self, cell: &EndpointCell, at: usize) -> bool {
-        let survey = *self.survey.get_or_insert_with(|| self.tier.survey(self.now));
+    fn is_tolerated(&mut self, cell: &EndpointCell, place: usize) -> bool {
+        let survey = self.survey();
         if !survey.is_enough(&self.tier.thresholds) {
             self.stopped = true;
             return false;
         }
         cell.health() == Health::Up
             && cell.service() == Service::Ready
-            && ejection_key(cell, at, self.now).is_none_or(|key| !survey.honoured.contains(at, key))
+            && ejection_key(cell, place, self.now).is_none_or(|key| !survey.honoured.contains(place, key))
+    }
+
+    /// The health of the tier, the same during the whole choice.
+    pub(super) fn survey(&mut self) -> Survey {
+        *self.survey.get_or_insert_with(|| self.tier.survey(self.now))
+    }
+
+    fn has_room(&mut self, at: usize) -> bool {
+        let Some(factor) = self.bound.factor_percent else { return true };
+        let in_flight = self.cell(at).in_flight();
+        let Some(group) = self.group.filter(|_| in_flight > 0) else { return true };
+        let (tier, now, mode) = (self.tier, self.now, self.mode);
+        let census = *self.bound.census.get_or_insert_with(|| tier.census(group, now, mode));
+        let full = census.is_full(in_flight, tier.members[self.start + at].weight, factor);
+        if full {
+            self.bound.passed_over += 1;
+            self.bound.detours_left = self.bound.detours_left.saturating_sub(1);
+        }
+        !full
+    }
+
+    /// Whether the search along a key's own order should end: it has met too many full members.
+    pub(super) fn is_detoured(&self) -> bool {
+        self.bound.detours_left == 0
+    }
+
+    /// Goes on after too many detours, if that is why the search ended.
+    pub(super) fn resume_after_detours(&mut self) -> bool {
+        let detoured = self.is_detoured() && !self.stopped;
+        self.bound.detours_left = u32::MAX;
+        detoured
     }
 
     fn passes_slow_start(&mut self, at: usize) -> bool {
@@ -199,57 +205,21 @@ impl<'a> Screen<'a> {
         passes
     }
 
-    /// From now on endpoints in slow start pass. Whether that can change anything.
-    pub(super) fn end_slow_start(&mut self) -> bool {
+    /// From now on endpoints in slow start pass, and those that are full. Whether that can change anything.
+    pub(super) fn relax(&mut self) -> bool {
         self.slow_start = false;
-        std::mem::take(&mut self.sent_away)
+        let was_full = self.bound.passed_over > 0;
+        self.bound.factor_percent = self.bound.factor_percent.filter(|_| !was_full);
+        std::mem::take(&mut self.sent_away) || was_full
     }
 
     /// No proposal will be accepted any more.
     pub(super) fn is_stopped(&self) -> bool {
         self.stopped
     }
-}
 
-#[cfg(all(test, loom))]
-mod loom_tests {
-    //! Run like those of `health`.
-
-    use super::*;
-    use crate::health::{EjectionRules, Why};
-    use std::sync::Arc;
-
-    const NOW: Instant = Instant::from_nanos(5_000_000_000);
-
-    fn member(n: u32) -> Member {
-        Member { id: EndpointId(n), weight: 1, cell: Arc::new(EndpointCell::new(Health::Up)) }
-    }
-
-    /// How many of `members` a pick would leave out by this survey, looking at each of them once.
-    fn left_out(members: &[Member], survey: Survey) -> usize {
-        let is_left_out = |(at, member): &(usize, &Member)| {
-            ejection_key(&member.cell, *at, NOW).is_some_and(|key| survey.honoured.contains(*at, key))
-        };
-        members.iter().enumerate().filter(is_left_out).count()
-    }
-
-    /// The reader is the thread that is spawned: loom does not see that a load may come before a load and an exchange
-    /// of another thread, if that thread would come last anyway.
-    #[test]
-    fn never_more_endpoints_are_left_out_than_allowed_whoever_ejects_meanwhile() {
-        loom::model(|| {
-            let members: Arc<[Member]> = (0..3).map(member).collect();
-            let theirs = Arc::clone(&members);
-            let picking = loom::thread::spawn(move || {
-                let survey = Survey::of(&theirs, NOW, &Thresholds::default());
-                assert!(left_out(&theirs, survey) <= 1, "three endpoints, a third of them at most");
-                assert!(survey.healthy >= 2);
-            });
-            members[2].cell.eject(NOW, Why::FailuresInARow, &EjectionRules::default());
-            members[0].cell.eject(NOW, Why::SuccessRate, &EjectionRules::default());
-            picking.join().unwrap();
-            let survey = Survey::of(&members, NOW, &Thresholds::default());
-            assert_eq!((left_out(&members, survey), survey.healthy), (1, 2));
-        });
+    /// Members passed over because they were full.
+    pub(super) fn passed_over(&self) -> u32 {
+        self.bound.passed_over
     }
 }

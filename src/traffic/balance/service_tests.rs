@@ -30,8 +30,8 @@ fn reached(upstream: &Upstream) -> Vec<usize> {
     let mut hit = vec![false; upstream.endpoints.len()];
     for _ in 0..2000 {
         let key = random.next_u64();
-        let found = upstream.pick(Pick { key, now: NOW, random: &mut random, avoid: &[] });
-        hit[found.unwrap().index()] = true;
+        let found = upstream.pick(Pick { key, now: NOW, random: &mut random, avoid: &[], session: None });
+        hit[found.unwrap().endpoint.index()] = true;
     }
     (0..hit.len()).filter(|&at| hit[at]).collect()
 }
@@ -101,7 +101,7 @@ fn nobody_in_service_is_an_error_at_once() {
     for algorithm in ALL {
         let upstream = tiers(algorithm, 3, 1);
         set(&upstream, 0..4, Service::Down);
-        let pick = Pick { key: 1, now: NOW, random: &mut Rng::new(1), avoid: &[] };
+        let pick = Pick { key: 1, now: NOW, random: &mut Rng::new(1), avoid: &[], session: None };
         assert_eq!(upstream.pick(pick), Err(NoEndpoint::Absent), "{algorithm:?}");
     }
 }

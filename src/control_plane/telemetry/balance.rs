@@ -1,0 +1,38 @@
+//! Metrics of how endpoints were chosen.
+
+use super::exposition::{Exposition, Kind};
+use traffic::snapshot::Snapshot;
+use traffic::upstream_stats::SessionCounts;
+
+pub(super) fn balance(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Where each endpoint stands; always 1.";
+    let mut family = out.family("ringway_endpoint_info", Kind::Gauge, help);
+    for upstream in &snapshot.upstreams {
+        for endpoint in &upstream.endpoints {
+            let labels = [
+                ("upstream", &*upstream.name),
+                ("endpoint", &*endpoint.text),
+                ("tier", &endpoint.tier.to_string()),
+                ("zone", endpoint.zone.as_deref().unwrap_or_default()),
+            ];
+            family.whole(&labels, 1);
+        }
+    }
+    let help = "Endpoints passed over because they had their share of the load (`bounded-load`).";
+    let mut family = out.family("ringway_balance_passed_over", Kind::Counter, help);
+    for upstream in snapshot.upstreams.iter().filter(|upstream| upstream.balancer.is_bounded()) {
+        family.whole(&[("upstream", &upstream.name)], upstream.stats.sum(|shard| &shard.passed_over));
+    }
+    let help = "Choices outside the zone of this node although the tier has endpoints in it.";
+    let mut family = out.family("ringway_balance_other_zone", Kind::Counter, help);
+    for upstream in snapshot.upstreams.iter().filter(|upstream| upstream.balancer.has_zones()) {
+        family.whole(&[("upstream", &upstream.name)], upstream.stats.sum(|shard| &shard.other_zone));
+    }
+    let help = "Requests to upstreams with `sticky`, by what they said about their session.";
+    let mut family = out.family("ringway_sticky_requests", Kind::Counter, help);
+    for upstream in snapshot.upstreams.iter().filter(|upstream| upstream.sticky.is_some()) {
+        for (session, counter) in SessionCounts::BY_NAME {
+            family.whole(&[("upstream", &upstream.name), ("session", session)], upstream.stats.sum(counter));
+        }
+    }
+}
