@@ -33,7 +33,7 @@ fn record() -> Record<'static> {
         bytes_out: 16_500,
         user_agent: b"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
         referer: b"https://shop.example.com/catalogue/shoes?colour=blue",
-        phases_us: [0, 12, 3, 1, 0, 150, 9, 2_300, 410, 35],
+        phases_us: [0, 12, 3, 1, 0, 0, 150, 9, 2_300, 410, 35],
         total_us: 2_920,
         ..Record::EMPTY
     }

@@ -107,7 +107,6 @@ fn upstream(rules: &Rules, count: u32) -> Upstream {
         name: "bench".into(),
         origin: Origin::built_in("bench"),
         endpoints,
-        unresolved: false,
         balancer,
         sticky: None,
         stats: Arc::new(UpstreamStats::new(1)),
@@ -115,6 +114,8 @@ fn upstream(rules: &Rules, count: u32) -> Upstream {
         ejection: EjectionRules::default(),
         success_rate: None,
         budget: Arc::new(RetryBudget::new()),
+        admission: None,
+        unresolved: false,
         http: HttpLimits::DEFAULT,
     }
 }
@@ -124,5 +125,5 @@ pub(crate) fn endpoint(n: u32) -> Endpoint {
     let text = addr.to_string().into();
     let cell = Arc::new(EndpointCell::new(Health::Up));
     let zone = Some(format!("zone-{}", n % 3).into());
-    Endpoint { id: EndpointId(n), addr, text, weight: 1 + n % 3, tier: 0, zone, cell }
+    Endpoint { id: EndpointId(n), addr, text, weight: 1 + n % 3, tier: 0, zone, cell, valve: None }
 }

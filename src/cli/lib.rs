@@ -18,6 +18,7 @@ mod demo;
 mod endpoint;
 mod exit;
 mod help;
+mod limits;
 mod listen;
 mod memory;
 mod run;

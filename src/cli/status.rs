@@ -4,6 +4,7 @@ use crate::args::{AdminAddr, Status};
 use crate::ask::{AskError, ask};
 use crate::check;
 use crate::exit::{Exit, complain, print};
+use crate::limits;
 use crate::table::{ago, micros, table};
 use config::Address;
 use serde_json::{Value, json};
@@ -131,6 +132,7 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
     heading[0] = "worker";
     let _ = write!(text, "\n{}", table(&heading, &rows));
     let _ = write!(text, "\n{}", endpoints(upstreams, &number, &word));
+    text.push_str(&limits::of_upstreams(upstreams));
     let budget = crate::budget::for_people(&status["budget"]);
     if !budget.is_empty() {
         let _ = write!(text, "\n{budget}");

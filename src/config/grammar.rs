@@ -131,6 +131,7 @@ static LISTENER: Node = Node {
         values("bind"),
         values("trusted-proxies"),
         flag("unsafe-underscore-fields"),
+        flag("abort-on-close"),
         one("timeouts", &LISTENER_TIMEOUTS),
         one("limits", &LISTENER_LIMITS),
     ],
@@ -184,6 +185,9 @@ static UPSTREAM: Node = Node {
         one("timeouts", &UPSTREAM_TIMEOUTS),
         one("limits", &UPSTREAM_LIMITS),
         one("dns", &DNS),
+        one("circuit-breaker", &CIRCUIT_BREAKER),
+        one("adaptive-concurrency", &ADAPTIVE_CONCURRENCY),
+        one("retry-budget", &RETRY_BUDGET),
     ],
     later: &["tls", "send-proxy", "discovery"],
     ..EMPTY
@@ -257,10 +261,33 @@ static UPSTREAM_TIMEOUTS: Node = Node {
 };
 
 static UPSTREAM_LIMITS: Node = Node {
-    children: &[value("connections"), value("requests"), value("queue"), value("queue-timeout")],
+    children: &[
+        value("connections"),
+        value("requests"),
+        value("endpoint-connections"),
+        value("endpoint-requests"),
+        value("queue"),
+        value("queue-timeout"),
+    ],
     later: &["idle-connections"],
     ..EMPTY
 };
+
+static CIRCUIT_BREAKER: Node = Node {
+    children: &[
+        value("scope"),
+        value("error-rate"),
+        value("requests"),
+        value("window"),
+        value("open-for"),
+        value("probes"),
+    ],
+    ..EMPTY
+};
+
+static ADAPTIVE_CONCURRENCY: Node = Node { children: &[value("min"), value("max")], ..EMPTY };
+
+static RETRY_BUDGET: Node = Node { children: &[value("ratio"), value("per-second")], ..EMPTY };
 
 static SITE: Node = Node {
     rest: Some("names"),
@@ -322,6 +349,7 @@ static ROUTE: Node = Node {
         one("limits", &BODY_LIMIT),
         one("retry", &RETRY),
         one("hedge", &HEDGE),
+        flag("abort-on-close"),
         one("rewrite", &REWRITE),
         one("headers", &HEADERS),
     ],

@@ -6,8 +6,8 @@ use crate::environment::{Environment, System};
 use crate::literal::{Address, Target};
 use crate::model::{
     AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Io, Listener,
-    ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, Route,
-    RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream,
+    ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, RetryBudget,
+    Route, RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream,
     UpstreamLimits, UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
@@ -94,6 +94,7 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
         limits: RouteLimits::default(),
         retry: None,
         hedge: None,
+        abort_on_close: None,
         rewrite: None,
         headers: Headers::default(),
         origin: origin.clone(),
@@ -112,6 +113,7 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
             binds: listen.to_vec(),
             trusted_proxies: Vec::new(),
             unsafe_underscore_fields: false,
+            abort_on_close: false,
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
             origin: origin.clone(),
@@ -132,6 +134,9 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
             timeouts: UpstreamTimeouts::default(),
             limits: UpstreamLimits::default(),
             dns: DnsSettings::default(),
+            circuit_breaker: None,
+            adaptive_concurrency: None,
+            retry_budget: RetryBudget::default(),
             origin: origin.clone(),
         }],
         sites: vec![Site {

@@ -44,8 +44,6 @@ pub enum Code {
     Unreachable,
     /// Settings that exclude or defeat each other.
     Contradiction,
-    /// Read and kept, but not enforced.
-    NotEnforced,
     /// A file that cannot be read, or an include that goes wrong.
     File,
     /// An environment variable that is not there.

@@ -112,6 +112,8 @@ fn sound() -> impl Strategy<Value = String> {
         of(&[
             "",
             "timeouts { response-header \"off\"; idle \"off\"; };",
+            "limits { requests 5; queue 9; }; circuit-breaker { scope \"upstream\"; error-rate \"12.5%\"; };",
+            "adaptive-concurrency; retry-budget { ratio \"0%\"; per-second 0; }; limits { endpoint-connections 7; };",
             "endpoint \"unix:/run/x.sock\" weight=1000 tier=\"backup\";",
             "endpoint \"api.internal:80\"; dns { servers \"10.0.0.53\" \"[fd00::53]:5353\"; ttl-max \"1m\"; };",
             "endpoint \"srv:_http._tcp.api.internal\" weight=2; dns { timeout \"1500ms\"; addresses \"ipv6\"; };",

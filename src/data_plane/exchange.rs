@@ -53,6 +53,10 @@ pub(crate) struct Exchange {
     pub(crate) attempt: AttemptFacts,
     /// When the whole exchange must be over.
     pub(crate) deadline: Instant,
+    /// A client that ends its side counts as gone.
+    pub(crate) abort_on_close: bool,
+    /// Seconds for `Retry-After` of our own answer; 0 leaves it out.
+    pub(crate) retry_after: u16,
 }
 
 /// The bytes that a head's spans point into; a response's are followed by what arrived of its body.
@@ -197,6 +201,8 @@ impl Exchange {
             response_started: false,
             attempt: AttemptFacts::NEW,
             deadline: Instant::NEVER,
+            abort_on_close: false,
+            retry_after: 0,
         }
     }
 
@@ -219,6 +225,8 @@ impl Exchange {
         self.response_started = false;
         self.attempt = AttemptFacts::NEW;
         self.deadline = Instant::NEVER;
+        self.abort_on_close = false;
+        self.retry_after = 0;
     }
 
     /// Gives up what must not outlive the exchange: received buffers, large allocations, and its generation for the one

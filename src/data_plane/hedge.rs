@@ -15,7 +15,8 @@
 use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::{AttemptFacts, Exchange, HeadBytes};
 use crate::overload;
-use crate::serve::{self, Asked, Fault, InFlight};
+use crate::serve::{self, Asked, Fault};
+use crate::upstream::admission::{self, Load};
 use crate::upstream::choose;
 use crate::upstream::h1::{self, Answer, Patience};
 use crate::upstream::lease::{self, Lease};
@@ -24,7 +25,6 @@ use runtime::Timer;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use traffic::health::Outcome;
 use traffic::hedge::HedgeRules;
 use traffic::snapshot::{Endpoint, Route, Upstream};
 use traffic::{Cause, Phase};
@@ -42,14 +42,14 @@ struct Question<'x> {
 /// A leg that has ended.
 struct Leg<'a> {
     endpoint: &'a Endpoint,
-    load: InFlight<'a>,
+    /// The connection that the response comes on, or why there is none. It is closed before the next request is let in.
+    lease: Result<Lease, Fault>,
+    load: Load<'a>,
     began: Instant,
     connected: Instant,
     facts: AttemptFacts,
     head: ResponseHead,
     bytes: HeadBytes,
-    /// The connection that the response comes on, or why there is none.
-    lease: Result<Lease, Fault>,
 }
 
 /// How the legs ended.
@@ -73,13 +73,14 @@ enum Event<'a> {
 /// Asks `first`, and another endpoint when that has not answered after a while. The response head of the winner is then
 /// in `x`; when both have failed, the failure of the last one counts.
 pub(crate) async fn ask<'a>(
-    conn: &Connection,
+    conn: &'a Connection,
     x: &mut Exchange,
     route: &Route,
     upstream: &'a Upstream,
-    first: &'a Endpoint,
+    load: Load<'a>,
     rules: &HedgeRules,
 ) -> Result<Asked<'a>, Fault> {
+    let first = load.endpoint;
     let began = conn.worker.rt.now();
     let slow = conn.worker.rt.timer();
     let learned = &route.stats.hedge_delay;
@@ -88,7 +89,7 @@ pub(crate) async fn ask<'a>(
     }
     let memory = std::mem::take(&mut x.response);
     x.failed.push(first.id); // for the choice of the second endpoint
-    let finish = run(Question { conn, x, route, upstream }, upstream, first, &slow, memory).await;
+    let finish = run(Question { conn, x, route, upstream }, (conn, upstream), load, &slow, memory).await;
     x.failed.pop();
     let finish = finish?;
     if finish.earlier.is_none() && finish.last.lease.is_ok() {
@@ -110,8 +111,8 @@ pub(crate) async fn ask<'a>(
 /// Runs the legs until one has won or none is left.
 async fn run<'a>(
     question: Question<'_>,
-    upstream: &'a Upstream,
-    first: &'a Endpoint,
+    whom: (&'a Connection, &'a Upstream),
+    first: Load<'a>,
     slow: &Timer,
     memory: ResponseHead,
 ) -> Result<Finish<'a>, Fault> {
@@ -120,7 +121,7 @@ async fn run<'a>(
     let mut first_leg = pin!(Some(leg(question, first, &conn.upstream_timer, memory)));
     let mut second_leg = pin!(None);
     let (mut second, mut earlier) = (None, None);
-    let mut watch = ClientWatch::default();
+    let mut watch = ClientWatch::of(question.x);
     loop {
         let event = poll_fn(|cx| {
             for leg in [&mut first_leg, &mut second_leg] {
@@ -141,10 +142,10 @@ async fn run<'a>(
             Event::ClientGone => return Err(Cause::ClientGone.into()),
             Event::Slow => {
                 slow.clear();
-                if let Some(endpoint) = second_endpoint(question, upstream) {
+                if let Some(load) = second_load(question, whom) {
                     conn.worker.stats.hedges.add(1);
-                    second = Some((endpoint, conn.worker.rt.now()));
-                    second_leg.set(Some(leg(question, endpoint, &second_timer, ResponseHead::default())));
+                    second = Some((load.endpoint, conn.worker.rt.now()));
+                    second_leg.set(Some(leg(question, load, &second_timer, ResponseHead::default())));
                 }
             }
             Event::Ended(last) => {
@@ -158,30 +159,27 @@ async fn run<'a>(
     }
 }
 
-/// An endpoint for the second leg, if there is one and neither pressure nor the budget forbids it.
-fn second_endpoint<'a>(
-    Question { conn, x, .. }: Question<'_>,
-    upstream: &'a Upstream,
-) -> Option<&'a Endpoint> {
+/// An attempt for the second leg, if there is another endpoint and neither pressure nor the budget nor limits forbid it.
+fn second_load<'a>(
+    Question { x, .. }: Question<'_>,
+    (conn, upstream): (&'a Connection, &'a Upstream),
+) -> Option<Load<'a>> {
     let endpoint = choose::another(conn, x, upstream)?;
     if !overload::may_repeat(&conn.worker, true) {
         return None;
     }
-    upstream.budget.try_withdraw(conn.worker.rt.now()).then_some(endpoint)
+    let may_ask = upstream.budget.try_withdraw(conn.worker.rt.now());
+    if may_ask { admission::beside(conn, upstream, endpoint) } else { None }
 }
 
 /// One attempt on one endpoint up to the response head.
-async fn leg<'a>(
-    question: Question<'_>,
-    endpoint: &'a Endpoint,
-    timer: &Timer,
-    head: ResponseHead,
-) -> Leg<'a> {
+async fn leg<'a>(question: Question<'_>, load: Load<'a>, timer: &Timer, head: ResponseHead) -> Leg<'a> {
     let Question { conn, x, route, upstream } = question;
     let rt = &conn.worker.rt;
-    let load = InFlight::begin(endpoint);
+    let endpoint = load.endpoint;
     let began = rt.now();
-    let leased = lease::obtain(conn, x, upstream, endpoint, timer, false).await;
+    let deadline = serve::attempt_deadline(conn, x, route);
+    let leased = lease::obtain(conn, x, upstream, endpoint, timer, deadline, false).await;
     let connected = rt.now();
     let mut leg = Leg {
         endpoint,
@@ -193,23 +191,25 @@ async fn leg<'a>(
         bytes: HeadBytes::None,
         lease: leased.map_err(Fault::from),
     };
-    let Ok(lease) = &leg.lease else {
-        choose::judge(conn, upstream, endpoint, began, Outcome::ConnectFailed);
-        return leg;
+    let lease = match &leg.lease {
+        Ok(lease) => lease,
+        Err(Fault(cause)) => {
+            leg.load.blame(*cause);
+            return leg;
+        }
     };
     leg.facts.fresh = lease.is_fresh();
     h1::write_request_head(conn, x, endpoint, lease);
     let patience = Patience {
         timer,
-        attempt: serve::attempt_deadline(conn, x, route)
-            .min(connected + h1::response_head_timeout(route, upstream)),
+        attempt: deadline.min(connected + h1::response_head_timeout(route, upstream)),
         exchange: x.deadline,
-        has_client: false,
+        watch: None,
     };
     let answer = Answer { facts: &mut leg.facts, head: &mut leg.head, bytes: &mut leg.bytes };
     let answered = h1::read_hedged_head(conn, x, upstream, lease, patience, answer).await;
     if let Some(outcome) = serve::outcome(&answered, leg.head.status, leg.facts) {
-        choose::judge(conn, upstream, endpoint, began, outcome);
+        leg.load.observe(outcome);
     }
     if let Err(fault) = answered
         && let Ok(lease) = std::mem::replace(&mut leg.lease, Err(fault))

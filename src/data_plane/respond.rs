@@ -55,6 +55,8 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
             // Clients that come back together would bring the overload back.
             let seconds = [b"1", b"2", b"3", b"4", b"5"][conn.worker.random() as usize % 5];
             encode::field(out, b"Retry-After", seconds);
+        } else if x.retry_after > 0 {
+            encode::field(out, b"Retry-After", x.retry_after.to_string().as_bytes());
         }
         encode::content_length(out, body.len() as u64);
         write_connection_fields(out, x.head.version, keeps);

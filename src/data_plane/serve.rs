@@ -4,7 +4,7 @@
 //!
 //! Each step below is one call. Whatever the exit, `finish::exchange` runs exactly once.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::{AttemptFacts, Exchange};
 use crate::finish;
 use crate::hedge;
@@ -12,6 +12,7 @@ use crate::overload;
 use crate::relay;
 use crate::respond;
 use crate::session;
+use crate::upstream::admission::{self, Load};
 use crate::upstream::{self, lease::Lease};
 use base::Instant;
 use std::rc::Rc;
@@ -75,6 +76,7 @@ async fn run(conn: &Connection, x: &mut Exchange) -> Result<Next, Fault> {
     {
         return Err(Cause::BodyTooLarge.into());
     }
+    x.abort_on_close = route.abort_on_close.unwrap_or(listener.abort_on_close);
     if let Some(total) = route.timeouts.total {
         x.deadline = conn.worker.rt.now() + total;
     }
@@ -120,8 +122,11 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
     x.session = session::read(conn, x, upstream);
     let mut fresh_only = false;
     loop {
-        let endpoint = upstream::choose::endpoint(conn, x, upstream).await?;
-        x.endpoint = Some(endpoint.id);
+        let load = match admission::at_once(conn, x, upstream) {
+            Some(load) => load?,
+            None => Box::pin(admission::wait(conn, x, upstream)).await?,
+        };
+        x.endpoint = Some(load.endpoint.id);
         x.attempts += 1;
         x.attempt = AttemptFacts::NEW;
         let asked = match &route.hedge {
@@ -130,11 +135,11 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
             Some(hedge)
                 if x.attempts == 1
                     && hedge.apply_to(&x.head)
-                    && x.session.endpoint() != Some(endpoint.id) =>
+                    && x.session.endpoint() != Some(load.endpoint.id) =>
             {
-                Box::pin(hedge::ask(conn, x, route, upstream, endpoint, hedge)).await
+                Box::pin(hedge::ask(conn, x, route, upstream, load, hedge)).await
             }
-            _ => ask(conn, x, route, upstream, endpoint, fresh_only).await,
+            _ => ask(conn, x, route, upstream, load, fresh_only).await,
         };
         let attempted = match asked {
             Ok(asked) => conclude(conn, x, route, upstream, asked).await,
@@ -161,7 +166,8 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
         fresh_only = true;
         if !pause.is_zero() {
             conn.upstream_timer.set((now + pause).min(x.deadline));
-            conn.upstream_timer.wait().await;
+            let pause = conn.upstream_timer.wait();
+            conn.while_present(&mut ClientWatch::of(x), pause).await.ok_or(Cause::ClientGone)?;
             x.phases.retry(worker.rt.now());
         }
     }
@@ -192,8 +198,9 @@ fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, f
 
 /// A response whose head is in the exchange, and the connection that its body will come on.
 pub(crate) struct Asked<'a> {
+    /// Before the load: the connection is closed before the next request is let in.
     pub(crate) lease: Lease,
-    pub(crate) load: InFlight<'a>,
+    pub(crate) load: Load<'a>,
 }
 
 /// One attempt on one endpoint up to the response head: lease a connection, send the request, wait.
@@ -202,26 +209,26 @@ async fn ask<'a>(
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
-    endpoint: &'a Endpoint,
+    mut load: Load<'a>,
     fresh_only: bool,
 ) -> Result<Asked<'a>, Fault> {
     let worker = &*conn.worker;
-    let load = InFlight::begin(endpoint);
-    let began = worker.rt.now();
-    let leased = upstream::lease::obtain(conn, x, upstream, endpoint, &conn.upstream_timer, fresh_only).await;
+    let (endpoint, timer) = (load.endpoint, &conn.upstream_timer);
+    let deadline = attempt_deadline(conn, x, route);
+    let leased = upstream::lease::obtain(conn, x, upstream, endpoint, timer, deadline, fresh_only).await;
     x.phases.mark(Phase::Connect, worker.rt.now());
     let lease = match leased {
         Ok(lease) => lease,
         Err(cause) => {
-            upstream::choose::judge(conn, upstream, endpoint, began, Outcome::ConnectFailed);
+            load.blame(cause);
             return Err(cause.into());
         }
     };
     x.attempt.fresh = lease.is_fresh();
-    let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease).await;
+    let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease, deadline).await;
     x.phases.mark(Phase::Wait, worker.rt.now());
     if let Some(outcome) = outcome(&answered, x.response.status, x.attempt) {
-        upstream::choose::judge(conn, upstream, endpoint, began, outcome);
+        load.observe(outcome);
     }
     match answered {
         Ok(()) => Ok(Asked { lease, load }),
@@ -261,9 +268,7 @@ async fn conclude(
         return Ok(Attempted::Again { pause });
     }
     let Asked { lease, load } = asked;
-    let next = relay::response(conn, x, upstream, lease).await?;
-    drop(load);
-    Ok(Attempted::Done(next))
+    Ok(Attempted::Done(relay::response(conn, x, upstream, load, lease).await?))
 }
 
 /// Sends the request and reads the head of the final response.
@@ -274,9 +279,9 @@ async fn exchange_heads(
     upstream: &Upstream,
     endpoint: &Endpoint,
     lease: &Lease,
+    deadline: Instant,
 ) -> Result<(), Fault> {
     upstream::h1::write_request_head(conn, x, endpoint, lease);
-    let deadline = attempt_deadline(conn, x, route);
     // A request that must not be sent twice can only be repeated after a pooled connection has failed it.
     x.upload.replay.lost |= lease.is_fresh() && !is_repeatable(x, route);
     // Not `upload.done`: what an earlier attempt has read of a body must be sent again.
@@ -290,7 +295,7 @@ async fn exchange_heads(
     }
 }
 
-/// When an attempt that begins to wait now must have its response head.
+/// When an attempt that begins now must have its response head.
 pub(crate) fn attempt_deadline(conn: &Connection, x: &Exchange, route: &Route) -> Instant {
     let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
     x.deadline.min(per_try)
@@ -303,20 +308,4 @@ fn is_repeatable(x: &Exchange, route: &Route) -> bool {
 
 fn has_idempotency_key(x: &Exchange) -> bool {
     x.request().known(Known::IdempotencyKey).is_some()
-}
-
-/// Counts a request as in flight on its endpoint until it is dropped.
-pub(crate) struct InFlight<'a>(&'a Endpoint);
-
-impl<'a> InFlight<'a> {
-    pub(crate) fn begin(endpoint: &'a Endpoint) -> Self {
-        endpoint.cell.begin();
-        InFlight(endpoint)
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        self.0.cell.end();
-    }
 }

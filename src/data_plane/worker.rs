@@ -6,7 +6,9 @@ use crate::date::DateCache;
 use crate::drain::{Drain, Stop};
 use crate::exchange::Exchange;
 use crate::overload::{self, Overload};
+use crate::upstream::admission;
 use crate::upstream::pool::Pool;
+use crate::upstream::queue::Queues;
 use base::Instant;
 use base::ids::{ListenerId, WorkerId};
 use base::publish::Subscriber;
@@ -77,6 +79,8 @@ pub(crate) struct Worker {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) node: Arc<Node>,
     pub(crate) pool: Pool,
+    /// Requests that wait for an upstream.
+    pub(crate) queues: Queues,
     pub(crate) drain: Drain,
     /// Rings when a downstream connection has ended and there is room for another.
     pub(crate) room: Bell,
@@ -126,6 +130,7 @@ impl Worker {
             overload: Overload::new(meter),
             node,
             pool: Pool::new(limits.idle_per_endpoint_max as usize),
+            queues: Queues::new(id, &rt),
             drain: Drain::default(),
             room: Bell::default(),
             date: DateCache::default(),
@@ -255,6 +260,7 @@ pub fn run(rt: &Runtime, start: WorkerStart) -> io::Result<()> {
         worker.drain.observe(&stop, rt.now());
         rt.reap();
         rt.expire_timers();
+        worker.queues.answer(|gate, count| admission::make_room(&worker.pool, gate, count));
         rt.run_ready();
         let spent = rt.time_in_turn();
         worker.publish_gauges(spent);

@@ -172,6 +172,16 @@ causes! {
     NoHealthyEndpoint = "no_healthy_endpoint", Ringway, Balance, 503, "destination_unavailable";
     /// No name of the upstream has been resolved yet.
     NameUnresolved = "name_unresolved", Ringway, Balance, 503, "dns_error";
+    /// The upstream has all the requests that it may have, and nobody else may wait.
+    QueueFull = "queue_full", Ringway, Balance, 503, "destination_unavailable";
+    /// The upstream had no place for the request in time.
+    QueueTimeout = "queue_timeout", Ringway, Balance, 503, "destination_unavailable";
+    /// The request would have had to wait too long to be answered before its deadline.
+    QueueDeadline = "queue_deadline", Ringway, Balance, 503, "destination_unavailable";
+    /// The upstream is as busy as it can be without becoming slow.
+    ConcurrencyLimit = "concurrency_limit", Ringway, Balance, 503, "destination_unavailable";
+    /// The upstream has failed so often that it is left alone for a while.
+    CircuitOpen = "circuit_open", Ringway, Balance, 503, "destination_unavailable";
     /// The endpoint refused the connection.
     ConnectRefused = "connect_refused", Upstream, Lease, 502, "connection_refused";
     /// The endpoint cannot be reached.

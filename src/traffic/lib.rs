@@ -5,6 +5,7 @@
 //! [`record`].
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod balance;
 pub mod cause;
 mod cause_wire;

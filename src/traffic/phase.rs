@@ -20,6 +20,8 @@ pub enum Phase {
     Filter,
     /// Attempts that failed before the one that answered, with the pauses between them.
     Retry,
+    /// Waiting for a place at the upstream, because it had all the requests that it may have.
+    Queue,
     /// Choosing an endpoint and obtaining a connection to it.
     Connect,
     /// Writing the request head (and the body as far as it was known) to the upstream.
@@ -34,12 +36,13 @@ pub enum Phase {
 
 impl Phase {
     /// All phases in the order in which they happen.
-    pub const ALL: [Phase; 10] = [
+    pub const ALL: [Phase; 11] = [
         Phase::Tls,
         Phase::Head,
         Phase::Route,
         Phase::Filter,
         Phase::Retry,
+        Phase::Queue,
         Phase::Connect,
         Phase::Send,
         Phase::Wait,
@@ -55,6 +58,7 @@ impl Phase {
             Phase::Route => "route",
             Phase::Filter => "filter",
             Phase::Retry => "retry",
+            Phase::Queue => "queue",
             Phase::Connect => "connect",
             Phase::Send => "send",
             Phase::Wait => "wait",
@@ -91,8 +95,8 @@ impl Phases {
     /// Forgets what a failed attempt marked; its time becomes [`Phase::Retry`].
     pub fn retry(&mut self, now: Instant) {
         self.mark(Phase::Retry, now);
-        for phase in [Phase::Connect, Phase::Send, Phase::Wait, Phase::Receive, Phase::Deliver] {
-            self.ends[phase as usize] = self.start;
+        for phase in &Phase::ALL[Phase::Queue as usize..] {
+            self.ends[*phase as usize] = self.start;
         }
     }
 

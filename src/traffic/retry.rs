@@ -183,19 +183,32 @@ fn pause(attempt: &Attempt) -> Duration {
     Duration::from_millis((base + spread).min(250))
 }
 
-/// What one request adds to the budget and what one retry takes: a fifth.
-const DEPOSIT: u64 = 200;
+/// What retries may cost, relative to requests and to time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetRules {
+    /// What one request adds, in thousandths of a retry. Default 200: a fifth.
+    pub permille: u32,
+    /// Retries per second that are allowed however few requests there are. Default 3.
+    pub per_second: u32,
+}
+
+impl Default for BudgetRules {
+    fn default() -> Self {
+        BudgetRules { permille: 200, per_second: 3 }
+    }
+}
+
+/// What one retry takes, in the unit of [`BudgetRules::permille`].
 const RETRY: u64 = 1000;
-/// Retries per second that are allowed however few requests there are.
-const RETRIES_PER_SECOND: u64 = 3;
-/// Retries that can be saved up from `RETRIES_PER_SECOND`: ten seconds' worth, there from the start.
-const RESERVE: u64 = 10 * RETRIES_PER_SECOND * RETRY;
+/// Retries that can be saved up from [`BudgetRules::per_second`]: so many seconds' worth, there from the start.
+const RESERVE_SECONDS: u64 = 10;
 /// Retries that can be saved up from requests: enough for every connection of a large endpoint to fail at once.
 const SAVED_MAX: u64 = 10_000 * RETRY;
 
-/// Retries of one upstream, over all workers and routes: at most 20 % of its requests and 3 per second.
+/// Retries of one upstream, over all workers and routes: at most a share of its requests and some per second.
 #[derive(Debug)]
 pub struct RetryBudget {
+    rules: BudgetRules,
     /// Thousandths of a retry.
     saved: AtomicU64,
     /// Thousandths of a retry that may be taken however few requests there are.
@@ -207,25 +220,41 @@ pub struct RetryBudget {
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        RetryBudget {
-            saved: AtomicU64::new(0),
-            reserve: AtomicU64::new(RESERVE),
-            refilled: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
-        }
+        RetryBudget::with(BudgetRules::default())
+    }
+}
+
+impl BudgetRules {
+    fn reserve(&self) -> u64 {
+        RESERVE_SECONDS * u64::from(self.per_second) * RETRY
     }
 }
 
 impl RetryBudget {
     /// A budget with a full reserve and nothing saved.
+    pub fn with(rules: BudgetRules) -> Self {
+        RetryBudget {
+            rules,
+            saved: AtomicU64::new(0),
+            reserve: AtomicU64::new(rules.reserve()),
+            refilled: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// As [`RetryBudget::with`] the default rules.
     pub fn new() -> Self {
         RetryBudget::default()
+    }
+
+    pub fn rules(&self) -> &BudgetRules {
+        &self.rules
     }
 
     /// A request (not a retry) is made. Writes nothing while the budget is full, so that workers do not fight over it.
     pub fn deposit(&self) {
         if self.saved.load(Relaxed) < SAVED_MAX {
-            self.saved.fetch_add(DEPOSIT, Relaxed);
+            self.saved.fetch_add(self.rules.permille.into(), Relaxed);
         }
     }
 
@@ -249,10 +278,10 @@ impl RetryBudget {
     fn refill(&self, now: Instant) {
         let from = self.refilled.load(Relaxed);
         let passed = now.as_nanos().saturating_sub(from);
-        let gained = passed.min(60_000_000_000) * (RETRIES_PER_SECOND * RETRY) / 1_000_000_000;
+        let gained = passed.min(60_000_000_000) * (u64::from(self.rules.per_second) * RETRY) / 1_000_000_000;
         // Of several workers one gets to add what the time since the last refill is worth.
         if gained > 0 && self.refilled.compare_exchange(from, now.as_nanos(), Relaxed, Relaxed).is_ok() {
-            let add = |held: u64| Some(held.saturating_add(gained).min(RESERVE));
+            let add = |held: u64| Some(held.saturating_add(gained).min(self.rules.reserve()));
             // The closure always returns a value, so the update cannot fail.
             let _ = self.reserve.fetch_update(Relaxed, Relaxed, add);
         }

@@ -3,6 +3,7 @@
 //! Compiled by the control plane, read by every worker, never changed. What changes at run time (health, in-flight
 //! counts, statistics) hangs on it in shared cells whose identity survives a new generation.
 
+use crate::admission::{Admission, Valve};
 use crate::balance::Balancer;
 use crate::filter::Chain;
 use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
@@ -57,6 +58,8 @@ pub struct Listener {
     pub trusted_proxies: CidrSet,
     /// Forward field names that contain `_` instead of dropping them.
     pub unsafe_underscore_fields: bool,
+    /// A client that ends its sending side while it waits counts as gone. Default false.
+    pub abort_on_close: bool,
     /// Downstream connections of one worker.
     pub connections_max: u32,
     /// Connections of one client address over all workers; `None` is unlimited. Default 256.
@@ -122,6 +125,8 @@ pub struct Route {
     pub retry: RetryRules,
     /// `None`: no second request before the first one has failed.
     pub hedge: Option<HedgeRules>,
+    /// As [`Listener::abort_on_close`], which counts when this is `None`.
+    pub abort_on_close: Option<bool>,
     /// Request body in bytes; `u64::MAX` is unlimited.
     pub body_bytes_max: u64,
     pub stats: Arc<RouteStats>,
@@ -212,6 +217,8 @@ pub struct Upstream {
     pub success_rate: Option<SuccessRateRules>,
     /// Shared by all workers and routes that use the upstream.
     pub budget: Arc<RetryBudget>,
+    /// `None` when nothing is limited.
+    pub admission: Option<Admission>,
     pub http: HttpLimits,
 }
 
@@ -236,6 +243,8 @@ pub struct Endpoint {
     pub zone: Option<Box<str>>,
     /// State shared by all workers, and by all generations that have this endpoint.
     pub cell: Arc<EndpointCell>,
+    /// `None` when the endpoint has no bounds of its own.
+    pub valve: Option<Arc<Valve>>,
 }
 
 /// How long an endpoint may take.

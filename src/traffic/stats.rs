@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 /// Statistics of one route. They belong to the route's name and survive new generations.
 #[derive(Debug)]
 pub struct RouteStats {
-    /// By [`WorkerId`]. A shard is made with its worker's first request: 25 KiB that most routes of a large configuration
+    /// By [`WorkerId`]. A shard is made with its worker's first request: 27 KiB that most routes of a large configuration
     /// never need.
     shards: Box<[OnceLock<Box<RouteShard>>]>,
     /// For a route that hedges after a percentile.

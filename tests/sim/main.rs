@@ -26,6 +26,7 @@ mod upstream;
 mod world;
 
 mod aborts;
+mod admission;
 mod endings;
 mod exchanges;
 mod generations;

@@ -256,3 +256,88 @@ fn a_client_that_does_not_read_is_cut_within_the_window_and_the_idle_limit() {
         }
     });
 }
+
+/// An endpoint that accepts and never reads.
+fn deaf(world: &Rc<World>) {
+    let listener = world.rt.listen(world.net.bind(endpoint(1)).expect("free")).expect("listening");
+    world.rt.spawn(async move {
+        let mut held = Vec::new();
+        while let Ok(stream) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+}
+
+/// What a client asks for while the endpoint does what it does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stuck {
+    Connecting,
+    Answering,
+    /// The endpoint takes nothing of the body.
+    Taking,
+    /// The client sends its body for ever.
+    Sending,
+}
+
+/// How long a request takes, with which status and for which causes, under these timeouts of its route.
+fn stuck(stuck: Stuck, timeouts: &str, status: u16, cause: traffic::Cause, expected: Duration) {
+    let kdl = ONE_ENDPOINT
+        .replace(
+            "upstream=\"app\";",
+            &format!("upstream=\"app\" {{ timeouts {{ {timeouts} }}; retry attempts=0; }}"),
+        )
+        .replace("80\"; }\nsite", "80\"; timeouts { connect \"20s\"; }; }\nsite");
+    simulate(smooth(9), &kdl, |world| async move {
+        match stuck {
+            Stuck::Connecting => world.net.set_blackholed(endpoint(1).ip(), true),
+            Stuck::Answering | Stuck::Sending => mute(&world, b""),
+            Stuck::Taking => deaf(&world),
+        }
+        world.settle().await;
+        let stream = Rc::new(world.dial(client_host(1)).await.expect("connected"));
+        let mut incoming = Incoming::new(&stream);
+        let since = world.rt.now();
+        match stuck {
+            Stuck::Connecting | Stuck::Answering => say(&stream, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await,
+            Stuck::Taking | Stuck::Sending => {
+                say(&stream, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n").await;
+            }
+        }
+        if matches!(stuck, Stuck::Taking | Stuck::Sending) {
+            let (world, stream) = (Rc::clone(&world), Rc::clone(&stream));
+            let bytes = if stuck == Stuck::Taking { 60_000 } else { 2000 };
+            world.rt.clone().spawn(async move {
+                while world.stats.requests.get() == 0 {
+                    stream.write(|out| out.resize(out.len() + bytes, b'x'));
+                    world.pause(Duration::from_millis(100)).await;
+                }
+            });
+        }
+        expect(&world, &mut incoming, status).await;
+        took(&world, "the request", since, expected);
+        if world.stats.cause(cause) != 1 {
+            world.ledger.broken(format!("not {}", cause.name()));
+        }
+    });
+}
+
+#[test]
+fn the_total_timeout_ends_every_wait() {
+    for at in [Stuck::Connecting, Stuck::Answering, Stuck::Taking, Stuck::Sending] {
+        let expected = Duration::from_secs(3) + 2 * LATENCY;
+        stuck(at, "total \"3s\"", 504, traffic::Cause::TotalTimeout, expected);
+    }
+}
+
+#[test]
+fn an_attempt_ends_with_per_try_whatever_it_waits_for() {
+    use traffic::Cause;
+    for (at, status, cause) in [
+        (Stuck::Connecting, 504, Cause::ConnectTimeout),
+        (Stuck::Answering, 504, Cause::UpstreamTimeout),
+        (Stuck::Taking, 504, Cause::UpstreamTimeout),
+        (Stuck::Sending, 408, Cause::BodyTimeout),
+    ] {
+        stuck(at, "per-try \"2s\"", status, cause, Duration::from_secs(2) + 2 * LATENCY);
+    }
+}

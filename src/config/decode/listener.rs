@@ -19,6 +19,7 @@ impl Decoder<'_> {
             binds: self.literals(scope, "bind"),
             trusted_proxies: self.literals(scope, "trusted-proxies"),
             unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
+            abort_on_close: self.flag(scope, "abort-on-close"),
             timeouts: self.listener_timeouts(&or_nothing("timeouts")),
             limits: self.listener_limits(&or_nothing("limits")),
             origin: self.origin(scope),

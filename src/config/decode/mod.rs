@@ -4,6 +4,7 @@
 //! report what is wrong between the objects. The wrong parts were reported here, and nobody gets to see the result.
 
 mod action;
+mod admission;
 mod dns;
 mod fields;
 mod health;

@@ -27,6 +27,7 @@ impl Decoder<'_> {
             (self.number(scope, "priority", i32::MIN..=i32::MAX, 0), self.methods(scope));
         let retry = scope.member("retry").map(|retry| self.retry(&retry));
         let hedge = scope.member("hedge").map(|hedge| self.hedge(&hedge));
+        let abort_on_close = scope.has("abort-on-close").then(|| self.flag(scope, "abort-on-close"));
         let rewrite = scope.member("rewrite").map(|rewrite| self.rewrite(&rewrite));
         let headers = self.headers(scope);
         Some(Route {
@@ -39,6 +40,7 @@ impl Decoder<'_> {
             limits: limits.unwrap_or_default(),
             retry,
             hedge,
+            abort_on_close,
             rewrite,
             headers,
             origin: self.origin(scope),

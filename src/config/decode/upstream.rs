@@ -4,9 +4,7 @@ use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::document::Object;
 use crate::literal::{Address, Literal, Misread, Target};
-use crate::model::{
-    Balance, Endpoint, HashKey, Protocol, SPILL_OVER, Tier, Upstream, UpstreamLimits, UpstreamTimeouts,
-};
+use crate::model::{Balance, Endpoint, HashKey, Protocol, SPILL_OVER, Tier, Upstream, UpstreamTimeouts};
 use crate::problem::Code;
 
 impl Decoder<'_> {
@@ -36,6 +34,11 @@ impl Decoder<'_> {
             timeouts: self.upstream_timeouts(&or_nothing("timeouts")),
             limits: self.upstream_limits(&or_nothing("limits")),
             dns: self.dns(scope),
+            circuit_breaker: scope.member("circuit-breaker").map(|breaker| self.circuit_breaker(&breaker)),
+            adaptive_concurrency: scope
+                .member("adaptive-concurrency")
+                .map(|adaptive| self.adaptive_concurrency(&adaptive)),
+            retry_budget: self.retry_budget(&or_nothing("retry-budget")),
             origin: self.origin(scope),
         }
     }
@@ -64,18 +67,6 @@ impl Decoder<'_> {
             response_header: self.positive_bound(scope, "response-header").unwrap_or(default.response_header),
             idle: self.positive_bound(scope, "idle").unwrap_or(default.idle),
             keep_alive: self.positive(scope, "keep-alive", default.keep_alive),
-        }
-    }
-
-    fn upstream_limits(&mut self, scope: &Scope<'_>) -> UpstreamLimits {
-        let default = UpstreamLimits::default();
-        let mut limit = |key| scope.scalar(key).and_then(|scalar| self.as_number(key, scalar, 1..=u32::MAX));
-        let (connections, requests, queue) = (limit("connections"), limit("requests"), limit("queue"));
-        UpstreamLimits {
-            connections,
-            requests,
-            queue,
-            queue_timeout: self.positive(scope, "queue-timeout", default.queue_timeout),
         }
     }
 }

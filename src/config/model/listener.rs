@@ -20,6 +20,9 @@ pub struct Listener {
     pub trusted_proxies: Vec<Cidr>,
     /// Forward request fields whose names contain `_` instead of dropping them. Default: drop them.
     pub unsafe_underscore_fields: bool,
+    /// A client that ends its sending side while it waits counts as gone; a route may say otherwise. Default: it is
+    /// still answered.
+    pub abort_on_close: bool,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
     #[serde(skip)]

@@ -5,6 +5,7 @@
 //! and [`crate::parse`] hand out a [`Config`], after it did. The control plane compiles it; the data plane never sees it.
 
 mod admin;
+mod admission;
 mod dns;
 mod health;
 mod hedge;
@@ -18,6 +19,7 @@ mod sticky;
 mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
+pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
 pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck};
 pub use hedge::{Hedge, HedgeAfter};
@@ -32,7 +34,7 @@ pub use route::{
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use sticky::{SameSite, Secret, Sticky};
 pub(crate) use upstream::SPILL_OVER;
-pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamLimits, UpstreamTimeouts};
+pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamTimeouts};
 
 use crate::literal::Bytes;
 use crate::provenance::Provenance;

@@ -31,6 +31,9 @@ pub struct Route {
     /// `None`: no second request before the first one has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge: Option<Hedge>,
+    /// As of the listener, which counts when this is `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort_on_close: Option<bool>,
     /// What the upstream sees instead of the client's path and host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,

@@ -1,6 +1,9 @@
 //! Balanced groups of endpoints, how they are chosen and how their health is known.
 
-use super::{DnsSettings, Health, Origin, Outlier, Sticky};
+use super::{
+    AdaptiveConcurrency, CircuitBreaker, DnsSettings, Health, Origin, Outlier, RetryBudget, Sticky,
+    UpstreamLimits,
+};
 use crate::literal::{Bound, DurationText, LoadFactor, Percent, Target, duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -42,6 +45,13 @@ pub struct Upstream {
     pub limits: UpstreamLimits,
     #[serde(skip_serializing_if = "DnsSettings::is_empty")]
     pub dns: DnsSettings,
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<CircuitBreaker>,
+    /// Default: no limit of this kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive_concurrency: Option<AdaptiveConcurrency>,
+    pub retry_budget: RetryBudget,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -179,36 +189,6 @@ impl Default for UpstreamTimeouts {
             response_header: Bound::At(Duration::from_secs(30)),
             idle: Bound::At(Duration::from_secs(60)),
             keep_alive: Duration::from_secs(55),
-        }
-    }
-}
-
-/// How much may be asked of an upstream at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub struct UpstreamLimits {
-    /// Open connections to all its endpoints. Default: unlimited.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connections: Option<u32>,
-    /// Requests in flight. Default: unlimited.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests: Option<u32>,
-    /// Requests that wait for one of the above. Default: none wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub queue: Option<u32>,
-    /// How long one may wait. Default 1 s.
-    #[serde(serialize_with = "duration")]
-    #[schemars(with = "DurationText")]
-    pub queue_timeout: Duration,
-}
-
-impl Default for UpstreamLimits {
-    fn default() -> Self {
-        UpstreamLimits {
-            connections: None,
-            requests: None,
-            queue: None,
-            queue_timeout: Duration::from_secs(1),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each file answers one question about a decoded configuration and reports every violation; none stops at the first.
 
+mod admission;
 mod balance;
 mod entry;
 mod health;

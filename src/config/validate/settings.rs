@@ -3,7 +3,7 @@
 use super::Check;
 use crate::model::{
     Action, HeaderEdits, Listener, Matcher, Origin, Retry, RetryOn, Route, RouteLimits, RouteTimeouts, Site,
-    Upstream, UpstreamLimits,
+    Upstream,
 };
 use crate::problem::Code;
 use std::collections::HashMap;
@@ -49,20 +49,7 @@ impl Check<'_> {
                 self.error(Code::Duplicate, &endpoint.origin, "/address", what, hint);
             }
         }
-        let limits = &upstream.limits;
-        for (word, is_set) in [
-            ("connections", limits.connections.is_some()),
-            ("requests", limits.requests.is_some()),
-            ("queue", limits.queue.is_some()),
-            ("queue-timeout", limits.queue_timeout != UpstreamLimits::default().queue_timeout),
-        ] {
-            let member = format!("/limits/{word}");
-            if is_set {
-                let what =
-                    format!("the limit \"{word}\" of an upstream is read, but not enforced by this version");
-                self.warning(Code::NotEnforced, &upstream.origin, &member, what, None);
-            }
-        }
+        self.admission(upstream);
         self.health(upstream);
     }
 

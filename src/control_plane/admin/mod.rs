@@ -7,11 +7,12 @@
 //! ```text
 //!   server.rs   listeners, connections, their limits       guard.rs    who may ask at all
 //!   ready.rs    /ready /live                               problem.rs  how errors look
-//!   status.rs   /v1/status                                 upstreams.rs  /v1/upstreams
+//!   status.rs   /v1/status                                 upstreams.rs, admission.rs  /v1/upstreams
 //!   overload.rs how hard pressed the node is, in /v1/status
 //!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
 //! ```
 
+mod admission;
 mod endpoint;
 mod guard;
 mod overload;

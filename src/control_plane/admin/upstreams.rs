@@ -1,5 +1,6 @@
 //! `/v1/upstreams`: every endpoint and what is known of it.
 
+use super::admission::{Admission, Valve};
 use crate::compile::live::Wish;
 use crate::node::Node;
 use crate::probes::Report;
@@ -45,6 +46,9 @@ struct Upstream {
     /// Requests by what they said about their session; only with `sticky`.
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions: Option<BTreeMap<&'static str, u64>>,
+    /// What is limited and how much of it is in use; left out while nothing is.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    admission: Option<Admission>,
     endpoints: Vec<Endpoint>,
 }
 
@@ -92,6 +96,8 @@ struct Endpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     zone: Option<String>,
     in_flight: u32,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    valve: Option<Valve>,
     latency_us: u64,
     /// How long it keeps an idle connection, as far as that was learned; left out while it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +154,7 @@ pub(super) async fn upstreams(State(node): State<Arc<Node>>) -> Json<Upstreams> 
         passed_over: upstream.balancer.is_bounded().then(|| upstream.stats.sum(|shard| &shard.passed_over)),
         other_zone: upstream.balancer.has_zones().then(|| upstream.stats.sum(|shard| &shard.other_zone)),
         sessions: sessions(upstream),
+        admission: upstream.admission.as_ref().map(|admission| Admission::of(admission, now)),
         endpoints: upstream
             .endpoints
             .iter()
@@ -207,6 +214,7 @@ fn of_endpoint(endpoint: &Compiled, report: Option<Report>, wish: Option<&Wish>,
         tier: endpoint.tier,
         zone: endpoint.zone.as_deref().map(str::to_owned),
         in_flight: cell.in_flight(),
+        valve: endpoint.valve.as_deref().map(|valve| Valve::of(valve, now)),
         latency_us: u64::try_from(cell.ewma().as_micros()).unwrap_or(u64::MAX),
         idle_timeout_learned_ms: cell
             .idle_timeout()

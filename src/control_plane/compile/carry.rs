@@ -1,11 +1,12 @@
 //! What survives from one generation to the next: everything that was learnt or counted at run time.
 //!
 //! It is found again by name, never by position: an endpoint by its upstream's name and its address, a route by its
-//! name, a retry budget by its upstream's name.
+//! name, what is in use and the retry budget by the upstream's name.
 
 use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
+use traffic::admission::{Gate, ValveState};
 use traffic::balance::Balancer;
 use traffic::health::EndpointCell;
 use traffic::retry::RetryBudget;
@@ -19,6 +20,7 @@ use traffic::upstream_stats::UpstreamStats;
 pub(super) struct Carried<'s> {
     cells: HashMap<(&'s str, &'s Addr), &'s Arc<EndpointCell>>,
     upstreams: HashMap<&'s str, &'s Upstream>,
+    valves: HashMap<(&'s str, &'s Addr), &'s Arc<ValveState>>,
     stats: HashMap<&'s str, &'s Arc<RouteStats>>,
 }
 
@@ -29,6 +31,9 @@ impl<'s> Carried<'s> {
         for upstream in &previous.upstreams {
             carried.upstreams.insert(&upstream.name, upstream);
             for endpoint in &upstream.endpoints {
+                if let Some(valve) = &endpoint.valve {
+                    carried.valves.insert((&upstream.name, &endpoint.addr), &valve.state);
+                }
                 carried.cells.insert((&upstream.name, &endpoint.addr), &endpoint.cell);
             }
         }
@@ -61,6 +66,15 @@ impl<'s> Carried<'s> {
     pub(super) fn key_of_process(&self, upstream: &str) -> Option<Key> {
         let key = self.upstreams.get(upstream)?.sticky.as_ref()?.key();
         key.ends_with_process().then(|| key.clone())
+    }
+
+    pub(super) fn gate(&self, upstream: &str) -> Option<Arc<Gate>> {
+        let admission = self.upstreams.get(upstream)?.admission.as_ref()?;
+        Some(Arc::clone(&admission.gate))
+    }
+
+    pub(super) fn valve(&self, upstream: &str, addr: &Addr) -> Option<Arc<ValveState>> {
+        self.valves.get(&(upstream, addr)).map(|valve| Arc::clone(valve))
     }
 
     pub(super) fn stats(&self, route: &str) -> Option<Arc<RouteStats>> {

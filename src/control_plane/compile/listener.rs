@@ -32,6 +32,7 @@ impl Compiler<'_> {
                     written.trusted_proxies.iter().map(|cidr| (cidr.address, cidr.prefix)),
                 ),
                 unsafe_underscore_fields: written.unsafe_underscore_fields,
+                abort_on_close: written.abort_on_close,
                 connections_max: self.share(written.limits.connections.into()),
                 connections_per_client_max: per_client(written.limits.connections_per_client),
                 requests_max: written.limits.requests_per_connection,

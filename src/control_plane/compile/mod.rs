@@ -9,10 +9,12 @@
 //!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
 //!   health.rs    what an upstream says about health
 //!   sticky.rs    Sticky
+//!   admission.rs Admission, Valve, RetryBudget
 //!   carry.rs     cells, budgets and statistics of the previous generation
 //!   live.rs      what is known and asked for beside the configuration
 //! ```
 
+mod admission;
 mod carry;
 mod health;
 mod listener;

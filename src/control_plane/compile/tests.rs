@@ -222,12 +222,30 @@ fn limits_of_the_node_are_shared_out_over_the_workers() {
 }
 
 #[test]
-fn limits_that_no_worker_enforces_are_warned_of() {
-    let text =
-        TWO_SITES.replace("balance \"maglev\"", "limits { connections 10; requests 20 }; balance \"maglev\"");
-    let warnings: Vec<_> = compiled(&text).warnings.iter().map(Problem::to_string).collect();
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].starts_with("test.kdl:9:1: limit `connections` of upstream \"web\" is not enforced"));
+fn what_is_in_use_is_carried_over_and_the_bounds_are_those_of_the_new_generation() {
+    let limited = |limits: &str| {
+        TWO_SITES.replace("balance \"maglev\"", &format!("limits {{ {limits} }}; balance \"maglev\""))
+    };
+    let of_web = |snapshot: &traffic::Snapshot| {
+        let found = snapshot.upstreams.iter().position(|upstream| &*upstream.name == "web");
+        found.expect("it is there")
+    };
+    let before = compiled(&limited("connections 10; endpoint-requests 3")).snapshot;
+    let web = of_web(&before);
+    let gate = &before.upstreams[web].admission.as_ref().unwrap().gate;
+    assert!(gate.enter(10) && gate.connect(10));
+    let after = compile(&config(&limited("requests 1; queue 7; endpoint-requests 2")), 2, Some(&before));
+    let after = after.unwrap().snapshot;
+    let admission = after.upstreams[web].admission.as_ref().unwrap();
+    assert_eq!((admission.in_flight_max(), admission.queue_max), (1, 7));
+    assert!(Arc::ptr_eq(gate, &admission.gate) && !admission.gate.enter(1));
+    let state = |snapshot: &traffic::Snapshot| {
+        Arc::clone(&snapshot.upstreams[web].endpoints[0].valve.as_ref().unwrap().state)
+    };
+    assert!(Arc::ptr_eq(&state(&before), &state(&after)));
+    assert_eq!(after.upstreams[web].endpoints[0].valve.as_ref().unwrap().in_flight_max(), 2);
+    let unlimited = compile(&config(TWO_SITES), 2, Some(&after)).unwrap().snapshot;
+    assert!(unlimited.upstreams.iter().all(|upstream| upstream.admission.is_none()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::health;
 use super::listener::address;
-use super::{Compiler, FOREVER, Problem, origin};
+use super::{Compiler, FOREVER, origin};
 use base::addr::Addr;
 use base::ids::{EndpointId, UpstreamId};
 use base::limits::HttpLimits;
@@ -18,7 +18,6 @@ impl Compiler<'_> {
     pub(super) fn upstreams(&mut self) -> Vec<Upstream> {
         let mut upstreams = Vec::with_capacity(self.config.upstreams.len());
         for (place, written) in self.config.upstreams.iter().enumerate() {
-            self.warn_of_limits(written);
             self.check_can_be_performed(written);
             let endpoints = self.endpoints(written);
             let has_names = written.endpoints.iter().any(|endpoint| endpoint.address.is_name());
@@ -43,7 +42,8 @@ impl Compiler<'_> {
                 timeouts: timeouts(&written.timeouts),
                 ejection: health::ejection(written),
                 success_rate: health::success_rate(&written.outlier),
-                budget: self.carried.budget(&written.name).unwrap_or_default(),
+                budget: self.budget(written),
+                admission: self.admission(written),
                 http: HttpLimits::DEFAULT,
             });
         }
@@ -85,6 +85,7 @@ impl Compiler<'_> {
                 tier,
                 zone: zone.map(Box::from),
                 cell,
+                valve: self.valve(written, &addr),
                 addr,
             });
         }
@@ -125,18 +126,6 @@ impl Compiler<'_> {
             }
         }
         places
-    }
-
-    /// These limits belong to the model already, but no worker enforces them yet; nobody should think otherwise.
-    fn warn_of_limits(&mut self, written: &config::model::Upstream) {
-        let limits = &written.limits;
-        let names =
-            [("connections", limits.connections), ("requests", limits.requests), ("queue", limits.queue)];
-        for (name, _) in names.into_iter().filter(|(_, limit)| limit.is_some()) {
-            let what =
-                format!("limit `{name}` of upstream \"{}\" is not enforced by this version", written.name);
-            self.warnings.push(Problem::new(&written.origin, what).hint("limit it at the endpoints for now"));
-        }
     }
 }
 

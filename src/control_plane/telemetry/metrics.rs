@@ -31,6 +31,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
     super::balance::balance(&mut out, &snapshot);
+    super::admission::collect(&mut out, &snapshot, node.now());
     idle_connections(&mut out, node, &snapshot);
     hedging(&mut out, &snapshot);
     states(&mut out, node, &snapshot);

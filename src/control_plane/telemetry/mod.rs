@@ -1,6 +1,7 @@
 //! What leaves the node about its traffic: lines and numbers.
 
 pub(crate) mod access_log;
+mod admission;
 mod balance;
 mod exposition;
 pub(crate) mod metrics;

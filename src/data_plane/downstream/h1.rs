@@ -20,6 +20,7 @@ use runtime::{Buf, Stream, Timer, race};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use traffic::snapshot::Listener;
@@ -256,7 +257,7 @@ impl Connection {
     /// Ready when the client has gone for good; bytes that it sends early stay with the stream.
     ///
     /// A client that only closes its sending side still wants its response (RFC 9112 §9.6), so the end of input is not
-    /// taken for absence.
+    /// taken for absence unless `abort-on-close` says so.
     pub(crate) fn poll_gone(&self, watch: &mut ClientWatch, cx: &mut Context<'_>) -> Poll<io::Error> {
         if watch.settled {
             return Poll::Pending;
@@ -266,12 +267,31 @@ impl Connection {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             Poll::Ready(Ok(buf)) => {
                 watch.settled = true;
+                if buf.is_empty() && watch.end_is_absence {
+                    return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+                }
                 if !buf.is_empty() {
                     self.stream.unread(buf);
                 }
                 Poll::Pending
             }
         }
+    }
+
+    /// The output of `work`, or `None` when the client goes away first: nobody is left to read what would come.
+    pub(crate) async fn while_present<T>(
+        &self,
+        watch: &mut ClientWatch,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_gone(watch, cx).map(|_| None)
+        })
+        .await
     }
 
     /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset
@@ -291,8 +311,18 @@ impl Connection {
 }
 
 /// Whether the client's side still has something to tell while we wait for the upstream.
-#[derive(Default)]
 pub(crate) struct ClientWatch {
     /// It sent more, or ended its side: nothing further can be learnt without taking it.
     settled: bool,
+    /// The end of its side means that it is gone.
+    end_is_absence: bool,
+}
+
+impl ClientWatch {
+    /// Sees nothing.
+    pub(crate) const NONE: ClientWatch = ClientWatch { settled: true, end_is_absence: false };
+
+    pub(crate) fn of(x: &Exchange) -> ClientWatch {
+        ClientWatch { settled: false, end_is_absence: x.abort_on_close }
+    }
 }

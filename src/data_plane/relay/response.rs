@@ -8,12 +8,12 @@ use crate::respond::write_connection_fields;
 use crate::serve::{Fault, Next};
 use crate::session;
 use crate::tunnel;
+use crate::upstream::admission::Load;
 use crate::upstream::lease::Lease;
 use base::Instant;
 use runtime::{IdleState, Piped, Refusal, race};
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 use traffic::snapshot::Upstream;
@@ -27,6 +27,7 @@ pub(crate) async fn response(
     conn: &Connection,
     x: &mut Exchange,
     upstream: &Upstream,
+    load: Load<'_>,
     lease: Lease,
 ) -> Result<Next, Fault> {
     let worker = &*conn.worker;
@@ -86,6 +87,8 @@ pub(crate) async fn response(
     } else {
         drop(lease);
     }
+    // The endpoint is done with it, however long the client takes.
+    drop(load);
     if let Some(tail) = tail {
         Box::pin(piped::deliver_tail(conn, x, tail)).await?;
     }
@@ -113,7 +116,8 @@ async fn rest_of_response(
     let timeouts = conn.listener(&x.generation).timeouts;
     let mut pace = Pace::of_response(&timeouts);
     let mut size = ReceiveSize::new(x.generation.limits.relay_buffer_bytes_max as usize);
-    let mut watch = ClientWatch::default();
+    // While the client may still be sending its request body, its end shows when that is read.
+    let mut watch = if x.upload.done { ClientWatch::of(x) } else { ClientWatch::NONE };
     let mut may_splice = framing == x.response.body;
     loop {
         flush_downstream(conn, &mut pace, x.deadline).await?;
@@ -160,7 +164,7 @@ pub(super) async fn in_time<T>(
 ) -> Result<T, Fault> {
     let rt = &conn.worker.rt;
     conn.upstream_timer.set((rt.now() + upstream.timeouts.body_idle).min(x.deadline));
-    let present = while_present(conn, watch, x.upload.done, receive);
+    let present = conn.while_present(watch, receive);
     match race(present, &conn.upstream_timer).await {
         Some(None) => Err(Cause::ClientGone.into()),
         None if rt.now() >= x.deadline => Err(Cause::TotalTimeout.into()),
@@ -168,25 +172,6 @@ pub(super) async fn in_time<T>(
         Some(Some(Err(_))) => Err(Cause::UpstreamTruncated.into()),
         Some(Some(Ok(received))) => Ok(received),
     }
-}
-
-/// The output of `receive`, or `None` when the client goes away first: nobody is left to read what would come.
-///
-/// `watched` is false while the client may still be sending its request body; its end shows when that is read.
-async fn while_present<T>(
-    conn: &Connection,
-    watch: &mut ClientWatch,
-    watched: bool,
-    receive: impl Future<Output = T>,
-) -> Option<T> {
-    let mut receive = pin!(receive);
-    poll_fn(|cx| {
-        if let Poll::Ready(received) = receive.as_mut().poll(cx) {
-            return Poll::Ready(Some(received));
-        }
-        if watched { conn.poll_gone(watch, cx).map(|_| None) } else { Poll::Pending }
-    })
-    .await
 }
 
 /// Waits until the client has taken everything.

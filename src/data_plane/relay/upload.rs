@@ -22,7 +22,10 @@ pub(crate) struct UploadLimits {
     buffer_bytes_max: usize,
     downstream: traffic::snapshot::DownstreamTimeouts,
     pub(crate) upstream_idle: Duration,
+    /// When the attempt must have its response head.
     pub(crate) deadline: Instant,
+    /// When the whole exchange must be over.
+    total: Instant,
 }
 
 impl UploadLimits {
@@ -32,6 +35,7 @@ impl UploadLimits {
         route: &Route,
         upstream: &Upstream,
         deadline: Instant,
+        total: Instant,
     ) -> UploadLimits {
         UploadLimits {
             body_bytes_max: route.body_bytes_max,
@@ -40,7 +44,13 @@ impl UploadLimits {
             downstream: conn.listener(generation).timeouts,
             upstream_idle: upstream.timeouts.body_idle,
             deadline,
+            total,
         }
+    }
+
+    /// Why a wait for the client, or one for the endpoint, has ended at the deadline.
+    pub(crate) fn late(&self, now: Instant, attempt: Cause) -> Cause {
+        if now >= self.total { Cause::TotalTimeout } else { attempt }
     }
 }
 
@@ -83,8 +93,7 @@ pub(crate) async fn upload(
             });
         }
         let mut buf =
-            receive_paced(conn, &mut pace, &size, known_rest(framing, &upload.reader), limits.deadline)
-                .await?;
+            receive_paced(conn, &mut pace, &size, known_rest(framing, &upload.reader), limits).await?;
         let received = buf.len();
         size.learn(received);
         let part = upload.reader.read(&mut buf).map_err(Cause::of_request_body)?;
@@ -112,8 +121,9 @@ async fn receive_paced(
     pace: &mut Pace,
     size: &ReceiveSize,
     remaining: Option<u64>,
-    deadline: Instant,
+    limits: &UploadLimits,
 ) -> Result<Buf, UploadFault> {
+    let deadline = limits.deadline;
     let rt = &conn.worker.rt;
     let began = rt.now();
     let mut quiet = Duration::ZERO;
@@ -133,7 +143,8 @@ async fn receive_paced(
                 }
                 return Ok(buf);
             }
-            None if now >= deadline => return Err(Cause::TotalTimeout.into()),
+            // The attempt has no time left because the client took it.
+            None if now >= deadline => return Err(limits.late(now, Cause::BodyTimeout).into()),
             None => {
                 let spent = wait.spent(rt);
                 quiet += spent;

@@ -1,6 +1,6 @@
 //! Which endpoint takes an attempt, and what the attempt says about it.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::Exchange;
 use crate::serve::Fault;
 use base::Instant;
@@ -10,49 +10,35 @@ use traffic::balance::{NoEndpoint, Pick};
 use traffic::health::Outcome;
 use traffic::snapshot::{Endpoint, Upstream};
 
-/// Chooses an endpoint. While no endpoint of the upstream has been checked at all, the first result is waited for, at
-/// most [`HOLD_MAX`].
-pub(crate) async fn endpoint<'a>(
-    conn: &Connection,
-    x: &Exchange,
-    upstream: &'a Upstream,
-) -> Result<&'a Endpoint, Fault> {
-    match choose(conn, x, upstream, true) {
-        Err(NoEndpoint::Unchecked) => Box::pin(after_first_check(conn, x, upstream)).await,
-        chosen => chosen.map_err(|none| refusal(upstream, none)),
+/// Waits until the first endpoint of the upstream has been checked, at most [`HOLD_MAX`].
+///
+/// Looks again every few milliseconds: nobody has to know who waits.
+#[cold]
+pub(crate) async fn first_check(conn: &Connection, x: &Exchange, upstream: &Upstream) -> Result<(), Fault> {
+    let rt = &conn.worker.rt;
+    conn.worker.stats.held.add(1);
+    let until = (rt.now() + HOLD_MAX).min(x.deadline);
+    let mut watch = ClientWatch::of(x);
+    while rt.now() < until && is_unchecked(conn, x, upstream) {
+        conn.upstream_timer.set((rt.now() + HOLD_STEP).min(until));
+        let step = conn.upstream_timer.wait();
+        conn.while_present(&mut watch, step).await.ok_or(Cause::ClientGone)?;
     }
+    if rt.now() >= x.deadline { Err(Cause::TotalTimeout.into()) } else { Ok(()) }
+}
+
+/// Whether no endpoint has been checked at all.
+pub(crate) fn is_unchecked(conn: &Connection, x: &Exchange, upstream: &Upstream) -> bool {
+    matches!(endpoint(conn, x, upstream, true), Err(NoEndpoint::Unchecked))
 }
 
 /// An endpoint that this exchange has not asked yet, without waiting for one.
 pub(crate) fn another<'a>(conn: &Connection, x: &Exchange, upstream: &'a Upstream) -> Option<&'a Endpoint> {
-    choose(conn, x, upstream, false).ok().filter(|endpoint| !x.failed.contains(&endpoint.id))
+    endpoint(conn, x, upstream, false).ok().filter(|endpoint| !x.failed.contains(&endpoint.id))
 }
 
-/// Looks again every few milliseconds: nobody has to know who waits.
-#[cold]
-async fn after_first_check<'a>(
-    conn: &Connection,
-    x: &Exchange,
-    upstream: &'a Upstream,
-) -> Result<&'a Endpoint, Fault> {
-    let rt = &conn.worker.rt;
-    conn.worker.stats.held.add(1);
-    let until = (rt.now() + HOLD_MAX).min(x.deadline);
-    loop {
-        conn.upstream_timer.set((rt.now() + HOLD_STEP).min(until));
-        conn.upstream_timer.wait().await;
-        if rt.now() >= x.deadline {
-            return Err(Cause::TotalTimeout.into());
-        }
-        let may_wait = rt.now() < until;
-        match choose(conn, x, upstream, may_wait) {
-            Err(NoEndpoint::Unchecked) => {}
-            chosen => return chosen.map_err(|none| refusal(upstream, none)),
-        }
-    }
-}
-
-fn choose<'a>(
+/// Chooses an endpoint. `may_wait`: while none has been checked at all, that is said instead.
+pub(crate) fn endpoint<'a>(
     conn: &Connection,
     x: &Exchange,
     upstream: &'a Upstream,
@@ -71,27 +57,21 @@ fn choose<'a>(
     Ok(upstream.endpoint(choice.endpoint))
 }
 
-fn refusal(upstream: &Upstream, none: NoEndpoint) -> Fault {
-    match none {
-        NoEndpoint::Absent if upstream.unresolved => Cause::NameUnresolved.into(),
-        NoEndpoint::Absent => Cause::NoEndpoint.into(),
-        NoEndpoint::Unhealthy | NoEndpoint::Unchecked => Cause::NoHealthyEndpoint.into(),
-    }
-}
-
 /// Notes what an attempt that began at `began` showed, unless this worker stood still meanwhile: then it is we who were
-/// late, and nobody knows what the endpoint did (R144).
+/// late, and nobody knows what the endpoint did (R144). False then.
 pub(crate) fn judge(
     conn: &Connection,
     upstream: &Upstream,
     endpoint: &Endpoint,
     began: Instant,
     outcome: Outcome,
-) {
+) -> bool {
     let (worker, now) = (&*conn.worker, conn.worker.rt.now());
-    if began >= worker.stalled.get() {
+    let is_telling = began >= worker.stalled.get();
+    if is_telling {
         endpoint.cell.observe(now, now.since(began), outcome, &upstream.ejection);
     }
+    is_telling
 }
 
 /// Notes that an attempt that began at `began` was given up because another endpoint had answered.

@@ -58,8 +58,8 @@ pub(crate) struct Patience<'a> {
     pub(crate) attempt: Instant,
     /// The whole exchange must be over by then.
     pub(crate) exchange: Instant,
-    /// Whether the client is watched, and told of early hints. Not while two attempts share it.
-    pub(crate) has_client: bool,
+    /// The client is watched, and told of early hints. `None` while two attempts share it.
+    pub(crate) watch: Option<ClientWatch>,
 }
 
 /// Reads the final response head into `x`; informational responses before it are passed on or dropped.
@@ -91,7 +91,7 @@ async fn await_in_exchange(
         timer: &conn.upstream_timer,
         attempt: deadline.min(conn.worker.rt.now() + response_head_timeout(route, upstream)),
         exchange: x.deadline,
-        has_client: true,
+        watch: Some(ClientWatch::of(x)),
     };
     let answer = Answer { facts: &mut x.attempt, head: &mut x.response, bytes: &mut x.response_bytes };
     await_final_head(conn, lease, patience, heads, answer).await
@@ -121,8 +121,7 @@ async fn await_final_head(
     answer: Answer<'_>,
 ) -> Result<(), Fault> {
     let Answer { facts, head, bytes } = answer;
-    let Patience { timer, attempt, exchange, has_client } = patience;
-    let mut watch = has_client.then(ClientWatch::default);
+    let Patience { timer, attempt, exchange, mut watch } = patience;
     timer.set(attempt);
     loop {
         let received = match race(next_arrival(conn, lease, watch.as_mut()), timer).await {
@@ -141,7 +140,7 @@ async fn await_final_head(
             ended => return Err(connection_ended(facts, lease, &ended)),
         };
         facts.answered = true;
-        if heads.take(conn, has_client, head, bytes, received)? {
+        if heads.take(conn, watch.is_some(), head, bytes, received)? {
             return Ok(());
         }
     }
@@ -261,7 +260,7 @@ pub(crate) async fn send_body_and_read_head(
     deadline: Instant,
 ) -> Result<(), Fault> {
     let generation = std::rc::Rc::clone(&x.generation);
-    let limits = relay::UploadLimits::new(conn, &generation, route, upstream, deadline);
+    let limits = relay::UploadLimits::new(conn, &generation, route, upstream, deadline, x.deadline);
     let mut heads = FinalHead::new(x, upstream);
     let body = x.head.body;
     let mut early = false;
@@ -313,6 +312,6 @@ pub(crate) async fn flush(
     match race(lease.stream.flushed(0), &conn.upstream_timer).await {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) => Err(UploadFault::UpstreamGone),
-        None => Err(UploadFault::Fault(Fault(Cause::UpstreamTimeout))),
+        None => Err(UploadFault::Fault(Fault(limits.late(rt.now(), Cause::UpstreamTimeout)))),
     }
 }

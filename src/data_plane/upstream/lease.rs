@@ -1,9 +1,11 @@
 //! A connection to an endpoint, borrowed for one attempt.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::h1::{ClientWatch, Connection};
 use crate::exchange::Exchange;
+use crate::upstream::admission;
+use crate::upstream::link::Link;
 use base::Instant;
-use runtime::{ConnectOptions, Stream, Timer, race};
+use runtime::{ConnectOptions, Timer, race};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use traffic::snapshot::{Endpoint, Upstream};
 
 /// A connection on which no request is outstanding. Dropped, it is closed; [`Lease::give_back`] keeps it.
 pub(crate) struct Lease {
-    pub(crate) stream: Stream,
+    pub(crate) stream: Link,
     cell: Arc<EndpointCell>,
     /// How long it was idle in the pool; `None` when it is new.
     idle_for: Option<Duration>,
@@ -52,9 +54,12 @@ impl Lease {
         self.stream.reset();
     }
 
-    /// Returns the connection to the worker's pool for other requests. `announced`: for how many seconds the endpoint
-    /// says that it keeps it.
+    /// Returns the connection to the worker's pool for other requests, unless one waits for its place. `announced`: for how
+    /// many seconds the endpoint says that it keeps it.
     pub(crate) fn give_back(self, conn: &Connection, upstream: &Upstream, announced: Option<u32>) {
+        if self.stream.is_wanted() {
+            return;
+        }
         let worker = &conn.worker;
         self.cell.idle_timeout().announce(announced);
         worker.pool.put(&self.cell, self.stream, worker.rt.now(), upstream.timeouts.pool_idle);
@@ -68,6 +73,7 @@ pub(crate) async fn obtain(
     upstream: &Upstream,
     endpoint: &Endpoint,
     timer: &Timer,
+    deadline: Instant,
     fresh_only: bool,
 ) -> Result<Lease, Cause> {
     let worker = &*conn.worker;
@@ -81,24 +87,28 @@ pub(crate) async fn obtain(
         }
     }
     worker.stats.pool_misses.add(1);
-    let stream = Box::pin(connect(conn, upstream, endpoint, timer, x.deadline)).await?;
+    let stream = Box::pin(connect(conn, x, upstream, endpoint, timer, deadline)).await?;
     Ok(Lease { stream, cell, idle_for: None, sent_before: 0 })
 }
 
 async fn connect(
     conn: &Connection,
+    x: &Exchange,
     upstream: &Upstream,
     endpoint: &Endpoint,
     timer: &Timer,
     deadline: Instant,
-) -> Result<Stream, Cause> {
+) -> Result<Link, Cause> {
     let rt = &conn.worker.rt;
+    let slot = admission::slot(conn, x, upstream, endpoint, timer).await?;
     timer.set((rt.now() + upstream.timeouts.connect).min(deadline));
-    match race(rt.connect(&endpoint.addr, ConnectOptions::default()), timer).await {
-        None if rt.now() >= deadline => Err(Cause::TotalTimeout),
+    let connecting = rt.connect(&endpoint.addr, ConnectOptions::default());
+    match race(conn.while_present(&mut ClientWatch::of(x), connecting), timer).await {
+        None if rt.now() >= x.deadline => Err(Cause::TotalTimeout),
         None => Err(Cause::ConnectTimeout),
-        Some(Ok(stream)) => Ok(stream),
-        Some(Err(error)) => Err(connect_cause(&error)),
+        Some(None) => Err(Cause::ClientGone),
+        Some(Some(Ok(stream))) => Ok(Link::new(stream, slot)),
+        Some(Some(Err(error))) => Err(connect_cause(&error)),
     }
 }
 

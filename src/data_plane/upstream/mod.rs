@@ -1,7 +1,10 @@
 //! The upstream's side: connections to endpoints, and HTTP/1.1 over them.
 
+pub(crate) mod admission;
 pub(crate) mod choose;
 pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod lease;
+pub(crate) mod link;
 pub(crate) mod pool;
+pub(crate) mod queue;

@@ -7,14 +7,16 @@
 //! known of the endpoint's own timeout (`traffic::health::IdleTimeout`) ends the use of a connection in time. One that
 //! has passed it is left to the endpoint as a witness: its end, or its survival, is what the timeout is learned from.
 
+use crate::upstream::link::Link;
 use crate::worker::Worker;
 use base::Instant;
-use runtime::{IdleState, Stream};
+use runtime::IdleState;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use traffic::admission::Gate;
 use traffic::health::EndpointCell;
 
 /// Connections that no request uses.
@@ -45,7 +47,7 @@ struct Idle {
 }
 
 struct IdleConnection {
-    stream: Stream,
+    stream: Link,
     since: Instant,
     until: Instant,
 }
@@ -92,7 +94,7 @@ impl Pool {
         cell: &Arc<EndpointCell>,
         now: Instant,
         once_only: bool,
-    ) -> Option<(Stream, Duration)> {
+    ) -> Option<(Link, Duration)> {
         let mut endpoints = self.endpoints.borrow_mut();
         let place = *endpoints.places.get(&key(cell))?;
         let idle = &mut endpoints.idle[place];
@@ -135,7 +137,7 @@ impl Pool {
     /// is idle between two of them only to connect again doubles the cost of a request (measured with 512 clients).
     /// The sweep closes what is too many and stays idle. Every idle connection has served a client of this worker, so
     /// there are never more of them than clients were open at once.
-    pub(crate) fn put(&self, cell: &Arc<EndpointCell>, stream: Stream, now: Instant, idle_for: Duration) {
+    pub(crate) fn put(&self, cell: &Arc<EndpointCell>, stream: Link, now: Instant, idle_for: Duration) {
         if cell.is_removed() {
             return;
         }
@@ -151,6 +153,31 @@ impl Pool {
             until: now + idle_for,
         });
         self.count.set(self.count.get() + 1);
+    }
+
+    /// Closes the connection that has been idle for longest among those that count against `gate`, of one endpoint or of
+    /// all. False when there is none.
+    pub(crate) fn evict(&self, gate: &Arc<Gate>, of: Option<&Arc<EndpointCell>>) -> bool {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let ours =
+            endpoints.idle.iter_mut().filter(|idle| of.is_none_or(|cell| Arc::ptr_eq(cell, &idle.cell)));
+        let longest = ours
+            .filter(|idle| idle.connections.front().is_some_and(|connection| connection.stream.is_of(gate)))
+            .min_by_key(|idle| idle.connections.front().map(|connection| connection.since));
+        let evicted = longest.and_then(|idle| idle.connections.pop_front());
+        self.count.set(self.count.get() - usize::from(evicted.is_some()));
+        evicted.is_some()
+    }
+
+    /// Closes one connection of each endpoint that has as many as it may have, among those that count against `gate`.
+    pub(crate) fn evict_of_full_endpoints(&self, gate: &Arc<Gate>) {
+        for idle in &mut self.endpoints.borrow_mut().idle {
+            let first = idle.connections.front().map(|connection| &connection.stream);
+            if first.is_some_and(|link| link.is_of(gate) && link.is_of_full_endpoint()) {
+                idle.connections.pop_front();
+                self.count.set(self.count.get() - 1);
+            }
+        }
     }
 
     /// Closes all but the `keep` most recently used connections of each endpoint; how many.

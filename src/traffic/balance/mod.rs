@@ -37,6 +37,7 @@ mod zone;
 pub use key::HashKey;
 pub use screen::Thresholds;
 
+use crate::admission::Valve;
 use crate::health::{Health, Service};
 use crate::snapshot::{Endpoint, Upstream};
 use base::Instant;
@@ -131,6 +132,8 @@ pub enum NoEndpoint {
     Absent,
     /// Too few are healthy, and the upstream does not fail open.
     Unhealthy,
+    /// All that could serve have as much as they may have.
+    Full,
     /// No endpoint is up, and some have not been checked yet: the first result is worth waiting for.
     Unchecked,
 }
@@ -140,12 +143,19 @@ impl fmt::Display for NoEndpoint {
         f.write_str(match self {
             NoEndpoint::Absent => "the upstream has no endpoint",
             NoEndpoint::Unhealthy => "too few endpoints are healthy",
+            NoEndpoint::Full => "all endpoints have as much as they may have",
             NoEndpoint::Unchecked => "no endpoint has been checked yet",
         })
     }
 }
 
 impl std::error::Error for NoEndpoint {}
+
+/// No endpoint of a tier was found.
+struct Missed {
+    /// One could be taken if it did not have as much as it may have.
+    is_full: bool,
+}
 
 /// The tables of one upstream in one generation.
 #[derive(Debug)]
@@ -245,8 +255,14 @@ impl Balancer {
     fn pick(&self, mut pick: Pick<'_>, may_wait: bool) -> Result<Choice, NoEndpoint> {
         let salt = pick.random.next_u64();
         for tier in &self.tiers {
-            if let Some(found) = self.pick_from(tier, Mode::Healthy, pick.avoid, salt, &mut pick) {
-                return Ok(found);
+            match self.pick_from(tier, Mode::Healthy, pick.avoid, salt, &mut pick) {
+                Ok(found) => return Ok(found),
+                // The tier serves. Others are no way around its limits, but an endpoint that failed is better than none.
+                Err(Missed { is_full: true }) => {
+                    let found = self.pick_from(tier, Mode::Healthy, &[], salt, &mut pick);
+                    return found.map_err(|_| NoEndpoint::Full);
+                }
+                Err(Missed { is_full: false }) => {}
             }
         }
         self.pick_anyway(pick, salt, may_wait)
@@ -270,15 +286,18 @@ impl Balancer {
                 return Err(NoEndpoint::Unhealthy);
             }
         }
+        let mut is_full = false;
         let mut run = |tier: &Tier, mode: Mode, avoid: &[EndpointId]| {
             self.pick_from(tier, mode, avoid, salt, &mut pick)
+                .inspect_err(|missed| is_full = missed.is_full)
+                .ok()
         };
         if !serves {
             // All endpoints count: that of the session as much as any other.
             let kept = session.filter(|held| !avoid.contains(held)).map(Choice::plain);
             let found = kept.or_else(|| run(best, Mode::All, avoid)).or_else(|| run(best, Mode::All, &[]));
             self.failed_open.fetch_add(1, Relaxed);
-            return found.ok_or(NoEndpoint::Absent);
+            return found.ok_or(if is_full { NoEndpoint::Full } else { NoEndpoint::Absent });
         }
         // Only endpoints that failed this request are healthy.
         let healthy = self.tiers.iter().find_map(|tier| run(tier, Mode::Healthy, &[]));
@@ -293,10 +312,14 @@ impl Balancer {
         avoid: &[EndpointId],
         salt: u64,
         pick: &mut Pick<'_>,
-    ) -> Option<Choice> {
+    ) -> Result<Choice, Missed> {
         let mut screen = Screen::new(tier, pick.now, avoid, mode, salt, self.bounded_load_percent);
-        let Found { id, other_zone } = tier.pick(&mut screen, pick)?;
-        Some(Choice { endpoint: id, passed_over: screen.passed_over(), other_zone })
+        match tier.pick(&mut screen, pick) {
+            Some(Found { id, other_zone }) => {
+                Ok(Choice { endpoint: id, passed_over: screen.passed_over(), other_zone })
+            }
+            None => Err(Missed { is_full: screen.is_full() && !screen.is_stopped() }),
+        }
     }
 
     /// Whether an ejection of the endpoint is beyond what its tier honours.
@@ -324,8 +347,15 @@ impl Upstream {
     }
 
     fn pick_or_wait(&self, pick: Pick<'_>, may_wait: bool) -> Result<Choice, NoEndpoint> {
-        let in_service = |held: &EndpointId| self.endpoint(*held).cell.service() != Service::Down;
-        let pick = Pick { session: pick.session.filter(in_service), ..pick };
+        let now = pick.now;
+        // A session does not wait for its endpoint where others could serve: neither for an operator, nor for a place, nor
+        // for a breaker.
+        let may_serve = |held: &EndpointId| {
+            let Endpoint { cell, valve, .. } = self.endpoint(*held);
+            let has_room = |valve: &Arc<Valve>| !valve.is_full(cell) && !valve.is_open(now);
+            cell.service() != Service::Down && valve.as_ref().is_none_or(has_room)
+        };
+        let pick = Pick { session: pick.session.filter(may_serve), ..pick };
         match pick.session {
             Some(held) if !pick.avoid.contains(&held) && self.holds(held, pick.now) => {
                 Ok(Choice::plain(held))

@@ -5,6 +5,7 @@ use super::bound::Census;
 use super::key::mix;
 use super::survey::{Survey, ejection_key};
 use super::tier::{Group, Tier};
+use crate::admission::Valve;
 use crate::health::{EndpointCell, Health, Service};
 use base::Instant;
 use base::ids::EndpointId;
@@ -64,6 +65,8 @@ pub(super) struct Screen<'a> {
     /// Endpoints in slow start are sent away by chance.
     slow_start: bool,
     sent_away: bool,
+    /// An endpoint that could be taken has as much as it may have.
+    full: bool,
     salt: u64,
     bound: Bound,
 }
@@ -100,6 +103,7 @@ impl<'a> Screen<'a> {
             stopped: false,
             slow_start: true,
             sent_away: false,
+            full: false,
             salt,
             bound: Bound { factor_percent, census: None, passed_over: 0, detours_left: DETOURS_MAX },
         }
@@ -140,13 +144,25 @@ impl<'a> Screen<'a> {
             return false;
         }
         let cell = self.cell(at);
-        if cell.is_available(self.now) {
-            return true;
-        }
-        match self.mode {
-            Mode::All => cell.service() == Service::Ready,
-            Mode::Healthy => self.is_tolerated(cell, place),
-        }
+        let usable = cell.is_available(self.now)
+            || match self.mode {
+                Mode::All => cell.service() == Service::Ready,
+                Mode::Healthy => self.is_tolerated(cell, place),
+            };
+        usable && self.tier.members[place].valve.as_deref().is_none_or(|valve| self.may_pass(valve, cell))
+    }
+
+    /// Whether the limits and the breaker of an endpoint allow another attempt.
+    fn may_pass(&mut self, valve: &Valve, cell: &EndpointCell) -> bool {
+        let is_open = valve.is_open(self.now);
+        let is_full = valve.is_full(cell);
+        self.full |= is_full && !is_open;
+        !is_full && !is_open
+    }
+
+    /// Endpoints could be taken if they did not have as much as they may have.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
     }
 
     /// An endpoint that is not available: stops the search when too many are like it, lets it pass when its ejection

@@ -9,6 +9,7 @@ use super::{Algorithm, Pick, Rules};
 use super::{
     least_connections, maglev::Maglev, p2c_ewma, random::Weighted, ring_hash::Ring, round_robin::RoundRobin,
 };
+use crate::admission::Valve;
 use crate::health::EndpointCell;
 use crate::snapshot::Endpoint;
 use base::Instant;
@@ -25,6 +26,7 @@ pub(super) struct Member {
     pub(super) weight: u32,
     /// The endpoint's: one step closer than through the upstream.
     pub(super) cell: Arc<EndpointCell>,
+    pub(super) valve: Option<Arc<Valve>>,
 }
 
 #[derive(Debug)]
@@ -75,8 +77,8 @@ impl Tier {
         let far = in_tier().filter(|(_, endpoint)| !is_near(endpoint));
         let (mut members, mut texts) = (Vec::new(), Vec::new());
         for (at, endpoint) in near.clone().chain(far) {
-            let cell = Arc::clone(&endpoint.cell);
-            members.push(Member { id: EndpointId(at), weight: endpoint.weight, cell });
+            let (cell, valve) = (Arc::clone(&endpoint.cell), endpoint.valve.clone());
+            members.push(Member { id: EndpointId(at), weight: endpoint.weight, cell, valve });
             texts.push(&*endpoint.text);
         }
         let border = near.count();

@@ -7,7 +7,7 @@ use super::Service;
 use super::ejection::{Ejection, EjectionRules, Why};
 use super::idle::IdleTimeout;
 use super::slow_start::SlowStart;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64};
 use base::Instant;
 use std::time::Duration;
@@ -107,6 +107,16 @@ impl EndpointCell {
     pub fn begin(&self) {
         self.in_flight.fetch_add(1, Relaxed);
         self.requests.fetch_add(1, Relaxed);
+    }
+
+    /// As [`EndpointCell::begin`], unless `max` attempts are in flight already.
+    pub fn try_begin(&self, max: u32) -> bool {
+        let one_more = |in_flight: u32| (in_flight < max).then_some(in_flight + 1);
+        let begins = self.in_flight.fetch_update(AcqRel, Acquire, one_more).is_ok();
+        if begins {
+            self.requests.fetch_add(1, Relaxed);
+        }
+        begins
     }
 
     /// The attempt is over, whatever its outcome.

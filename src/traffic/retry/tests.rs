@@ -254,3 +254,18 @@ proptest! {
         prop_assert_eq!(left, 30 - usize::from(retried));
     }
 }
+
+#[test]
+fn a_budget_of_an_upstream_says_how_many_retries_there_are() {
+    let now = Instant::from_nanos(1);
+    let none = RetryBudget::with(BudgetRules { permille: 0, per_second: 0 });
+    (0..100).for_each(|_| none.deposit());
+    assert!(!none.try_withdraw(now) && !none.try_withdraw(now + Duration::from_secs(60)));
+    let half = RetryBudget::with(BudgetRules { permille: 500, per_second: 0 });
+    (0..100).for_each(|_| half.deposit());
+    assert_eq!((0..100).filter(|_| half.try_withdraw(now)).count(), 50);
+    let steady = RetryBudget::with(BudgetRules { permille: 0, per_second: 7 });
+    while steady.try_withdraw(now) {}
+    let later = now + Duration::from_secs(1);
+    assert_eq!((0..100).filter(|_| steady.try_withdraw(later)).count(), 7);
+}

@@ -95,6 +95,7 @@ const PHASE_KEYS: [&str; Phase::ALL.len()] = [
     ",\"route_us\":",
     ",\"filter_us\":",
     ",\"retry_us\":",
+    ",\"queue_us\":",
     ",\"connect_us\":",
     ",\"send_us\":",
     ",\"wait_us\":",
@@ -190,7 +191,7 @@ mod tests {
             bytes_in: 70,
             bytes_out: 321,
             user_agent: b"curl/8 \xff\n",
-            phases_us: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+            phases_us: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
             total_us: 45,
             ..Record::EMPTY
         }
@@ -213,8 +214,8 @@ mod tests {
             "protocol": "HTTP/1.1", "status": 502, "cause": "upstream_reset_headers", "route": "shop.example.com /",
             "upstream": "api", "endpoint": "10.0.0.1:80", "attempts": 2, "bytes_in": 70, "bytes_out": 321,
             "user_agent": "curl/8 \u{fffd}\n", "referer": "", "total_us": 45, "tls_us": 0, "head_us": 1, "route_us": 2,
-            "filter_us": 3, "retry_us": 4, "connect_us": 5, "send_us": 6, "wait_us": 7, "receive_us": 8,
-            "deliver_us": 9
+            "filter_us": 3, "retry_us": 4, "queue_us": 5, "connect_us": 6, "send_us": 7, "wait_us": 8,
+            "receive_us": 9, "deliver_us": 10
         });
         assert_eq!(value, expected);
     }

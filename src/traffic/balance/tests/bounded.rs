@@ -27,7 +27,9 @@ fn most(factor: u32, in_flight: u32, weights: &[u32], at: usize) -> u32 {
     let mean_weight = f64::from(weights.iter().sum::<u32>()) / members;
     let limit = f64::from(factor) / 100.0 * (f64::from(in_flight) / members + 1.0);
     // What a float misses of a whole number must not become one more.
-    (limit * f64::from(weights[at]) / mean_weight - 1e-9).ceil() as u32
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "loads of a test are small")]
+    let most = (limit * f64::from(weights[at]) / mean_weight - 1e-9).ceil() as u32;
+    most
 }
 
 proptest! {
