@@ -448,7 +448,7 @@ fn received(socket: &mut Socket, result: Result<Received, Errno>, now: Instant) 
         }
     };
     match buf.is_empty() {
-        true => (socket.end, socket.ended_at) = (Some(End::Eof), now),
+        true => socket.peer_ended(now),
         false => socket.deliver(buf),
     }
     socket.reader.clone()

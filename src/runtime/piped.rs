@@ -161,7 +161,7 @@ impl Core {
         let taken = self.with(token, |socket, driver| {
             let taken = driver.splice_in(token, socket.fd, &mut pipe, max);
             match taken {
-                Ok(0) => (socket.end, socket.ended_at) = (Some(End::Eof), now),
+                Ok(0) => socket.peer_ended(now),
                 Ok(n) => socket.received += n as u64,
                 Err(errno) if !is_refusal(errno) && errno != libc::EAGAIN => {
                     (socket.end, socket.ended_at) = (Some(End::Failed(errno)), now);
@@ -175,7 +175,8 @@ impl Core {
         }
         self.pipes.borrow_mut().give_back(pipe);
         match taken {
-            Ok(_) => Some(Ok(Arrived::End)),
+            // Ended, in an orderly way or not.
+            Ok(_) => self.received_otherwise(token),
             Err(libc::EAGAIN) => None,
             Err(errno) if is_refusal(errno) => Some(Ok(Arrived::Refused(Refusal::Unsupported))),
             Err(errno) => Some(Err(io::Error::from_raw_os_error(errno))),

@@ -182,6 +182,17 @@ impl Socket {
         };
     }
 
+    /// A receive has found the end.
+    ///
+    /// The kernel tells of a reset once. If it told a send, what reads like an orderly end afterwards is none: bytes may
+    /// be missing, and nothing is known of what the peer has read. Where an orderly end came before the reset, the send
+    /// gets EPIPE.
+    pub(crate) fn peer_ended(&mut self, now: Instant) {
+        let reset = self.send_error.filter(|errno| *errno != libc::EPIPE);
+        self.end = Some(reset.map_or(End::Eof, End::Failed));
+        self.ended_at = now;
+    }
+
     /// Puts received bytes behind what is waiting.
     pub(crate) fn deliver(&mut self, buf: Buf) {
         self.received += buf.len() as u64;

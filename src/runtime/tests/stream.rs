@@ -337,3 +337,21 @@ fn a_peer_that_ended_after_its_kernel_had_the_bytes_has_acknowledged_them() {
         assert!(end.is_err(), "{end:?}");
     });
 }
+
+#[test]
+fn a_reset_that_a_send_was_told_of_does_not_read_as_an_orderly_end() {
+    use std::io::Read;
+    on_each_driver(|rt| async move {
+        let (client, mut server) = to_std_server(&rt).await;
+        client.write(|out| out.extend_from_slice(b"question"));
+        client.flushed(0).await.expect("sent");
+        server.read_exact(&mut [0; 8]).expect("read");
+        crate::sys::set_reset_on_close(std::os::fd::AsRawFd::as_raw_fd(&server));
+        drop(server);
+        // The kernel tells of a reset once, and this is the first to ask.
+        client.write(|out| out.extend_from_slice(b"more"));
+        assert!(client.flushed(0).await.is_err());
+        let end = client.recv().await.map(|buf| buf.len());
+        assert!(end.is_err(), "{end:?}");
+    });
+}
