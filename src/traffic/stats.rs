@@ -120,13 +120,13 @@ pub struct WorkerStats {
     pub pool_idle: Counter,
     /// Responses that bytes followed which belong to none.
     pub upstream_excess: Counter,
-    /// Payload bytes of long responses that went through a pipe, from socket to socket.
+    /// Payload bytes of long bodies that went through a pipe, from socket to socket.
     pub spliced_bytes: Counter,
-    /// Those that were received into memory and sent from there.
+    /// Those that came after the head, were received into memory and sent from there.
     pub copied_bytes: Counter,
-    /// Long responses that were copied because no pipe was to be had.
+    /// Long bodies that were copied because no pipe was to be had.
     pub splice_no_pipe: Counter,
-    /// Long responses that were copied because the kernel refused to splice them.
+    /// Long bodies that were copied because the kernel refused to splice them.
     pub splice_unsupported: Counter,
     /// Header fields that were not forwarded because of their names.
     pub fields_dropped: Counter,

@@ -13,11 +13,13 @@ use std::time::Duration;
 const EMFILE: i32 = 24;
 const EINVAL: i32 = 22;
 
-/// Mostly GET, by clients of both versions.
+/// Long bodies both ways, from clients of both versions.
 fn ask(world: &World, id: &str) -> Ask {
-    match world.random(4) {
+    match world.random(6) {
         0 => Ask::any(world, id),
-        n => Ask { http10: n == 1, ..Ask::get(id) },
+        1 => Ask::post(id, 70_000 + world.random_size(150_000)),
+        2 => Ask { method: "PUT", ..Ask::post(id, 130_000 + world.random_size(100_000)) },
+        n => Ask { http10: n == 3, ..Ask::get(id) },
     }
 }
 

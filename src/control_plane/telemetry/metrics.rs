@@ -196,12 +196,12 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_upstream_excess", "Responses that bytes followed which belong to none.", |w| {
         &w.upstream_excess
     }),
-    ("ringway_spliced_bytes", "Bytes of long responses passed on by the kernel, without copying.", |w| {
-        &w.spliced_bytes
+    ("ringway_spliced_bytes", "Bytes of long bodies passed on by the kernel.", |w| &w.spliced_bytes),
+    ("ringway_copied_bytes", "Bytes of bodies, after what came with the head, that were copied.", |w| {
+        &w.copied_bytes
     }),
-    ("ringway_copied_bytes", "Bytes of long responses copied through the process.", |w| &w.copied_bytes),
-    ("ringway_splice_no_pipe", "Long responses copied because no pipe was free.", |w| &w.splice_no_pipe),
-    ("ringway_splice_unsupported", "Long responses copied because the kernel refused to splice.", |w| {
+    ("ringway_splice_no_pipe", "Long bodies copied because no pipe was free.", |w| &w.splice_no_pipe),
+    ("ringway_splice_unsupported", "Long bodies copied because the kernel refused to splice.", |w| {
         &w.splice_unsupported
     }),
     ("ringway_fields_dropped", "Header fields not forwarded because of their names.", |w| &w.fields_dropped),

@@ -1,14 +1,16 @@
-//! The rest of a long response, socket to socket through a pipe of the kernel.
+//! The rest of a long body, socket to socket through a pipe of the kernel.
 //!
-//! The loop is that of `response`, with a filled pipe in place of a filled buffer: the same timeouts, the same watch on
-//! the client, and never more in between than the client was slow to take. What a pipe cannot tell is what lies behind
-//! the body, since exactly the body is taken; so the socket is looked at once more in the end.
+//! The loops are those of `response` and `upload`, with a filled pipe in place of a filled buffer: the same timeouts, the
+//! same watch on the client, and never more in between than one pipe holds. What a pipe cannot tell is what lies behind
+//! a response, since exactly the body is taken; so the socket is looked at once more in the end.
 
 use super::response::{Rest, in_time};
+use super::upload::{UploadFault, UploadLimits, paced};
 use crate::downstream::h1::{ClientWatch, Connection};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, Upload};
 use crate::pace::{self, Pace};
 use crate::serve::Fault;
+use crate::upstream::h1::sent;
 use crate::upstream::lease::Lease;
 use base::Instant;
 use runtime::{Arrived, IdleState, Piped, Refusal};
@@ -77,6 +79,38 @@ async fn deliver(
     crowd.holds(conn.place, if piped.is_empty() { 0 } else { PIPE_BYTES });
     let sending = conn.stream.send_piped(piped);
     Ok(pace::taken(&conn.worker, (&conn.stream, conn.place), &conn.timer, pace, deadline, sending).await?)
+}
+
+/// As `relay`, from the client to the endpoint. What is taken cannot be sent to another one.
+pub(super) async fn upload(
+    conn: &Connection,
+    upload: &mut Upload,
+    lease: &Lease,
+    limits: &UploadLimits,
+    pace: &mut Pace,
+) -> Result<Result<(), Refusal>, UploadFault> {
+    let len = |arrived: &Arrived| match arrived {
+        Arrived::Piped(piped) => piped.len() as u64,
+        Arrived::End | Arrived::Refused(_) => 0,
+    };
+    while let Some(left) = upload.reader.unframed() {
+        let receive = || conn.stream.recv_piped(left);
+        let mut piped = match paced(conn, pace, limits, receive, len).await? {
+            Arrived::Piped(piped) => piped,
+            Arrived::Refused(refusal) => return Ok(Err(refusal)),
+            Arrived::End => return Err(Cause::ClientGone.into()),
+        };
+        upload.bytes += piped.len() as u64;
+        conn.worker.stats.spliced_bytes.add(piped.len() as u64);
+        upload.done = upload.reader.pass(piped.len() as u64);
+        if upload.bytes > limits.body_bytes_max {
+            return Err(Cause::BodyTooLarge.into());
+        }
+        conn.worker.overload.crowd.holds(conn.place, PIPE_BYTES);
+        sent(conn, limits, lease.stream.send_piped(&mut piped)).await?;
+        upload.queued = upload.done;
+    }
+    Ok(Ok(()))
 }
 
 /// Counts a body that is copied although it is long.

@@ -1,6 +1,6 @@
 //! The request body: client → endpoint.
 
-use super::{ReceiveSize, append, emit, known_rest};
+use super::{ReceiveSize, append, emit, known_rest, piped};
 use crate::downstream::h1::Connection;
 use crate::exchange::Upload;
 use crate::pace::{Pace, Wait};
@@ -8,7 +8,8 @@ use crate::serve::Fault;
 use crate::upstream::h1::flush as flush_upstream;
 use crate::upstream::lease::Lease;
 use base::Instant;
-use runtime::{Buf, race};
+use runtime::{Buf, Refusal, race};
+use std::io;
 use std::time::Duration;
 use traffic::Cause;
 use traffic::snapshot::{Route, Snapshot, Upstream};
@@ -17,7 +18,7 @@ use wire::http::BodyLength;
 
 /// Bounds of one upload.
 pub(crate) struct UploadLimits {
-    body_bytes_max: u64,
+    pub(super) body_bytes_max: u64,
     replay_bytes_max: usize,
     buffer_bytes_max: usize,
     downstream: traffic::snapshot::DownstreamTimeouts,
@@ -84,6 +85,7 @@ pub(crate) async fn upload(
     }
     let mut pace = Pace::of_body(&limits.downstream);
     let mut size = ReceiveSize::new(limits.buffer_bytes_max);
+    let mut may_splice = matches!(framing, BodyLength::Length(_));
     while !upload.done {
         if !upload.continued {
             upload.continued = true;
@@ -92,12 +94,28 @@ pub(crate) async fn upload(
                 encode::end(out);
             });
         }
-        let mut buf =
-            receive_paced(conn, &mut pace, &size, known_rest(framing, &upload.reader), limits).await?;
+        // What may have to be sent again must be seen.
+        if may_splice && upload.replay.lost && piped::is_worthwhile(&upload.reader, upload.bytes) {
+            match Box::pin(piped::upload(conn, upload, lease, limits, &mut pace)).await? {
+                Ok(()) => return Ok(()),
+                Err(Refusal::Received) => {}
+                Err(refusal) => {
+                    piped::count(&conn.worker.stats, refusal);
+                    may_splice = false;
+                }
+            }
+        }
+        let remaining = known_rest(framing, &upload.reader);
+        let receive = || size.receive(conn, &conn.stream, remaining);
+        let mut buf = paced(conn, &mut pace, limits, receive, |buf| buf.len() as u64).await?;
         let received = buf.len();
+        if received == 0 {
+            return Err(Cause::ClientGone.into());
+        }
         size.learn(received);
         let part = upload.reader.read(&mut buf).map_err(Cause::of_request_body)?;
         upload.bytes += part.payload.len() as u64;
+        conn.worker.stats.copied_bytes.add(part.payload.len() as u64);
         upload.done = part.done;
         if upload.bytes > limits.body_bytes_max {
             return Err(Cause::BodyTooLarge.into());
@@ -115,14 +133,14 @@ pub(crate) async fn upload(
     Ok(())
 }
 
-/// The next bytes from the client, which must keep its pace.
-async fn receive_paced(
+/// What `receive` brings from the client, which must keep its pace; `len` tells how much it was.
+pub(super) async fn paced<T, F: Future<Output = io::Result<T>>>(
     conn: &Connection,
     pace: &mut Pace,
-    size: &ReceiveSize,
-    remaining: Option<u64>,
     limits: &UploadLimits,
-) -> Result<Buf, UploadFault> {
+    receive: impl Fn() -> F,
+    len: impl Fn(&T) -> u64,
+) -> Result<T, UploadFault> {
     let deadline = limits.deadline;
     let rt = &conn.worker.rt;
     let began = rt.now();
@@ -130,18 +148,16 @@ async fn receive_paced(
     loop {
         let wait = Wait::begin(rt);
         conn.timer.set((wait.began() + pace.patience()).min(deadline));
-        let receive = conn.unless_shed(size.receive(conn, &conn.stream, remaining));
-        let received = race(receive, &conn.timer).await;
+        let received = race(conn.unless_shed(receive()), &conn.timer).await;
         let now = rt.now();
         match received.transpose()? {
-            Some(Ok(buf)) if buf.is_empty() => return Err(Cause::ClientGone.into()),
             Some(Err(_)) => return Err(Cause::ClientGone.into()),
-            Some(Ok(buf)) => {
+            Some(Ok(received)) => {
                 // What was there at once costs no patience, however little it was.
                 if now > began {
-                    pace.waited(wait.spent(rt), buf.len() as u64).map_err(|_| Cause::BodyTimeout)?;
+                    pace.waited(wait.spent(rt), len(&received)).map_err(|_| Cause::BodyTimeout)?;
                 }
-                return Ok(buf);
+                return Ok(received);
             }
             // The attempt has no time left because the client took it.
             None if now >= deadline => return Err(limits.late(now, Cause::BodyTimeout).into()),

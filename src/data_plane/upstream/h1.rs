@@ -307,9 +307,18 @@ pub(crate) async fn flush(
     lease: &Lease,
     limits: &relay::UploadLimits,
 ) -> Result<(), UploadFault> {
+    sent(conn, limits, lease.stream.flushed(0)).await
+}
+
+/// Waits until `sending`, which sends to the endpoint, has ended.
+pub(crate) async fn sent(
+    conn: &Connection,
+    limits: &relay::UploadLimits,
+    sending: impl Future<Output = io::Result<()>>,
+) -> Result<(), UploadFault> {
     let rt = &conn.worker.rt;
     conn.upstream_timer.set((rt.now() + limits.upstream_idle).min(limits.deadline));
-    match race(lease.stream.flushed(0), &conn.upstream_timer).await {
+    match race(sending, &conn.upstream_timer).await {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) => Err(UploadFault::UpstreamGone),
         None => Err(UploadFault::Fault(Fault(limits.late(rt.now(), Cause::UpstreamTimeout)))),

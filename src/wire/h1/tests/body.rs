@@ -288,3 +288,23 @@ fn r47b_what_we_frame_decodes_to_what_was_in_hand() {
         assert_eq!(chunked(framed), Ok("x".repeat(bytes)));
     }
 }
+
+#[test]
+fn a_body_without_a_framing_of_its_own_may_pass_unread() {
+    let mut body = BodyReader::new(BodyLength::Length(10), &HttpLimits::DEFAULT);
+    let mut bytes = *b"0123";
+    assert_eq!(body.read(&mut bytes).map(|part| part.consumed), Ok(4));
+    assert_eq!(body.unframed(), Some(6));
+    assert!(!body.pass(5));
+    assert_eq!((body.unframed(), body.on_eof()), (Some(1), Err(BodyError::Truncated)));
+    assert!(body.pass(1) && body.is_done());
+    assert_eq!((body.unframed(), body.payload_bytes(), body.on_eof()), (None, 10, Ok(())));
+
+    let mut body = BodyReader::new(BodyLength::UntilClose, &HttpLimits::DEFAULT);
+    assert_eq!(body.unframed(), Some(u64::MAX));
+    assert!(!body.pass(1 << 40));
+    assert_eq!((body.on_eof(), body.payload_bytes()), (Ok(()), 1 << 40));
+
+    assert_eq!(BodyReader::new(BodyLength::Chunked, &HttpLimits::DEFAULT).unframed(), None);
+    assert_eq!(BodyReader::new(BodyLength::None, &HttpLimits::DEFAULT).unframed(), None);
+}
