@@ -106,8 +106,6 @@ both! {
         assert!(seen.values().all(|&times| times == 1), "{seen:?}");
         let arrived = (0..2 * ROUNDS).filter(|id| seen.contains_key(&id.to_string())).count() as u64;
         assert!(arrived + lost >= 2 * ROUNDS, "a request that was answered has arrived");
-        let avoided = races_avoided(&ringway);
-        assert!(avoided.values().sum::<u64>() > 0, "{lost} of {ROUNDS} requests were lost; {avoided:?}");
         ringway.stop_after((client, origin));
     }
 
