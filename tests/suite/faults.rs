@@ -302,6 +302,27 @@ both! {
         ringway.stop_after((client, origin));
     }
 
+    fn r110_an_early_answer_is_not_destroyed_by_the_rest_of_the_body(io) {
+        const ANSWER: usize = 200 << 10;
+        let head = format!("HTTP/1.1 413 Content Too Large\r\nContent-Length: {ANSWER}\r\n\r\n");
+        let answer = [head.into_bytes(), vec![b'x'; ANSWER]].concat();
+        let origin = Origin::start(move |_| Reply::bytes(&answer).before_body());
+        let ringway = Setup::to(origin.address()).start(io);
+        // Begins to read when Ringway has done its part, and most of the answer still waits in its kernel.
+        let mut client = Client::connect_slow(ringway.address("web"));
+        let mut sender = client.second();
+        let sending = std::thread::spawn(move || {
+            sender.send("POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
+            sender.send(vec![b'y'; 1_000_000]);
+        });
+        ringway.records(1);
+        let response = client.response("POST");
+        assert_eq!((response.status, response.body.len()), (413, ANSWER));
+        drop(client);
+        sending.join().expect("the sender does not panic");
+        ringway.stop_after(origin);
+    }
+
     fn r111_a_request_is_answered_after_the_client_ends_its_side(io) {
         let gate = Gate::default();
         let held = gate.clone();

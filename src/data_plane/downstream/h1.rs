@@ -295,17 +295,19 @@ impl Connection {
     }
 
     /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset
-    /// (RFC 9112 §9.6). Bounded in bytes and time.
+    /// (RFC 9112 §9.6). Bounded in time, and in bytes once the client has all of the response: what our kernel still
+    /// holds of it a reset would throw away.
     async fn linger(&self) {
         let generation = self.worker.generation();
         self.stream.shutdown_write();
         self.timer.set(self.worker.rt.now() + self.listener(&generation).timeouts.linger);
         let mut left = generation.limits.drain_bytes_max as usize;
         while let Some(Ok(buf)) = race(self.stream.recv(), &self.timer).await {
-            if buf.is_empty() || buf.len() > left {
+            let is_enough = buf.len() > left && self.stream.unacked_bytes().is_none_or(|bytes| bytes == 0);
+            if buf.is_empty() || is_enough {
                 return;
             }
-            left -= buf.len();
+            left = left.saturating_sub(buf.len());
         }
     }
 }
