@@ -220,7 +220,12 @@ async fn replies(world: &World, incoming: &mut Incoming<'_>, batch: &[Ask], dema
         }
         count += 1;
         let Ok(reply) = reply else { return (count, false) };
-        if !reply.keep_alive || reply.end != End::Complete {
+        if reply.end != End::Complete {
+            // The reset that ended the connection may have destroyed an answer that was whole, and what was pipelined
+            // behind it may have been done.
+            return (batch.len(), false);
+        }
+        if !reply.keep_alive {
             // What was pipelined behind it is not answered, the client was told so, and may ask again.
             return (count, false);
         }

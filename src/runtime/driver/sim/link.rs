@@ -16,7 +16,7 @@ use std::time::Duration;
 use base::Key;
 use base::time::Instant;
 
-use super::super::{Event, Op, Received, Submitted, Target, Token};
+use super::super::{Errno, Event, Op, Received, Submitted, Target, Token};
 use super::listen::Sending;
 use super::net::Call;
 use super::world::{Happening, World};
@@ -55,6 +55,8 @@ pub(super) struct Side {
     /// The other side's direction has ended.
     pub(super) eof: bool,
     pub(super) reset: bool,
+    /// Somebody has been told of the reset. As in Linux that happens once; afterwards it reads like an end.
+    reset_told: bool,
     pub(super) stalled_until: Instant,
 }
 
@@ -80,7 +82,29 @@ impl Side {
             inbox: VecDeque::new(),
             eof: false,
             reset: false,
+            reset_told: false,
             stalled_until: Instant::ZERO,
+        }
+    }
+
+    /// What a receive finds when nothing is left to receive; None while more may come. An end that came before a reset
+    /// is still an end, as in Linux.
+    pub(super) fn end(&mut self) -> Option<Result<(), Errno>> {
+        match (self.eof, self.reset) {
+            (false, false) => None,
+            (false, true) if !std::mem::replace(&mut self.reset_told, true) => Some(Err(libc::ECONNRESET)),
+            _ => Some(Ok(())),
+        }
+    }
+
+    /// Why a send fails, if it does.
+    pub(super) fn send_failure(&mut self) -> Option<Errno> {
+        match (self.reset, self.ends) {
+            (false, false) => None,
+            (true, _) if !self.eof && !std::mem::replace(&mut self.reset_told, true) => {
+                Some(libc::ECONNRESET)
+            }
+            _ => Some(libc::EPIPE),
         }
     }
 }
@@ -118,12 +142,11 @@ impl World {
         }
         let Some(side) = self.links.get_mut(key).map(|link| &mut link.sides[at]) else { return };
         if side.inbox.is_empty() {
-            // An end that came before a reset is still an end, as in Linux.
-            let result = match (side.eof, side.reset) {
-                (true, _) if pooled => Ok(Received::Pooled(crate::buffers::Buf::empty())),
-                (true, _) => Ok(Received::Owned(0)),
-                (false, true) => Err(libc::ECONNRESET),
-                (false, false) => return,
+            let result = match side.end() {
+                None => return,
+                Some(Ok(())) if pooled => Ok(Received::Pooled(crate::buffers::Buf::empty())),
+                Some(Ok(())) => Ok(Received::Owned(0)),
+                Some(Err(errno)) => Err(errno),
             };
             self.take_pending(fd, Op::Receive);
             return self.complete(token, fd, Event::Received(result));
@@ -231,15 +254,11 @@ impl World {
         // until that is reported.
         let total = unsafe { (*message).len() };
         let side = &mut self.links.get_mut(key)?.sides[at];
-        let failure = match (side.reset, side.ends) {
-            (true, _) => Some(libc::ECONNRESET),
-            (false, true) => Some(libc::EPIPE),
-            (false, false) => None,
-        };
-        if let Some(errno) = failure {
-            self.sock(fd)?.send = None;
+        if side.reset || side.ends {
             // What was taken before is told first; the next send hears of the failure.
-            return Some(if taken > 0 { Ok(taken) } else { Err(errno) });
+            let result = if taken > 0 { Ok(taken) } else { Err(side.send_failure()?) };
+            self.sock(fd)?.send = None;
+            return Some(result);
         }
         let mut room = capacity.saturating_sub(side.outbox.len()).min(total - taken);
         if short && room > 1 {

@@ -60,11 +60,7 @@ impl World {
         let (key, at) = self.link_of(fd).ok_or(libc::EBADF)?;
         let side = &mut self.links.get_mut(key).ok_or(libc::EBADF)?.sides[at];
         if side.inbox.is_empty() {
-            return match (side.eof, side.reset) {
-                (true, _) => Ok(0),
-                (false, true) => Err(libc::ECONNRESET),
-                (false, false) => Err(libc::EAGAIN),
-            };
+            return side.end().map_or(Err(libc::EAGAIN), |end| end.map(|()| 0));
         }
         if side.stalled_until > now {
             return Err(libc::EAGAIN);
@@ -90,11 +86,9 @@ impl World {
         let short = self.rng.one_in(self.faults.short_sends);
         let capacity = self.options.send_capacity;
         let (key, at) = self.link_of(fd).ok_or(libc::EBADF)?;
-        let side = &self.links.get(key).ok_or(libc::EBADF)?.sides[at];
-        match (side.reset, side.ends) {
-            (true, _) => return Err(libc::ECONNRESET),
-            (false, true) => return Err(libc::EPIPE),
-            (false, false) => {}
+        let side = &mut self.links.get_mut(key).ok_or(libc::EBADF)?.sides[at];
+        if let Some(errno) = side.send_failure() {
+            return Err(errno);
         }
         let mut len = capacity.saturating_sub(side.outbox.len()).min(pipe.held);
         if len == 0 {
