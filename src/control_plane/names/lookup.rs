@@ -199,7 +199,8 @@ struct Srv {
 
 impl Srv {
     fn of(record: &hickory_resolver::proto::rr::rdata::SRV) -> Srv {
-        let target = record.target.to_utf8().to_ascii_lowercase();
+        // In ASCII: whatever bytes a server puts into a name, none of them can end a line of the log.
+        let target = record.target.to_ascii().to_ascii_lowercase();
         // The final dot keeps search domains away; the root alone is no host.
         let target = if target == "." { String::new() } else { target };
         Srv { priority: record.priority, target, port: record.port, weight: record.weight }
@@ -412,6 +413,17 @@ mod tests {
         let expected = [(0, 1, 5), (0, 2, 5), (0, 3, 1), (1, 4, 7)];
         let read = found.iter().map(|found| (found.rank, found.addr.ip(), found.weight));
         assert_eq!(read.collect::<Vec<_>>(), expected.map(|(rank, last, weight)| (rank, ip(last), weight)));
+    }
+
+    #[test]
+    fn a_target_cannot_end_a_line_of_the_log() {
+        let labels: [&[u8]; 2] = [b"a\nupstream \"x\": is up", b"Internal"];
+        let target = Name::from_labels(labels).expect("labels may have any bytes");
+        let srv = hickory_resolver::proto::rr::rdata::SRV::new(1, 2, 80, target);
+        let read = Srv::of(&srv).target;
+        assert!(read.bytes().all(|byte| byte.is_ascii_graphic()) && read.ends_with(".internal."), "{read}");
+        let root = hickory_resolver::proto::rr::rdata::SRV::new(0, 0, 0, Name::root());
+        assert_eq!(Srv::of(&root).target, "", "the service is not offered");
     }
 
     #[test]
