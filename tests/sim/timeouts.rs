@@ -257,13 +257,17 @@ fn a_client_that_does_not_read_is_cut_within_the_window_and_the_idle_limit() {
     });
 }
 
-/// An endpoint that accepts and never reads.
+/// An endpoint that accepts, reads nothing, and goes away after a minute.
 fn deaf(world: &Rc<World>) {
     let listener = world.rt.listen(world.net.bind(endpoint(1)).expect("free")).expect("listening");
+    let inner = Rc::clone(world);
     world.rt.spawn(async move {
-        let mut held = Vec::new();
         while let Ok(stream) = listener.accept().await {
-            held.push(stream);
+            let world = Rc::clone(&inner);
+            inner.rt.spawn(async move {
+                world.pause(Duration::from_secs(60)).await;
+                drop(stream);
+            });
         }
     });
 }
