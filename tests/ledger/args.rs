@@ -142,7 +142,7 @@ fn by_hand(words: &[String]) -> Result<(), String> {
             idle::run(io, seed, idle::Form { age, bursts, width, learning, most })
         }
         "overload" => {
-            let upstream = options.take("--upstream", String::new())?;
+            let upstream = options.take("--upstream", overload::LIMITS.to_string())?;
             let judge = options.take("--judge", false)?;
             options.end()?;
             overload::run(io, seed, &upstream, judge)

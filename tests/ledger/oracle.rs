@@ -48,6 +48,8 @@ pub(crate) struct Books<'a> {
     /// Whether attempts can be lost on their way to an endpoint: refused, reset when accepted, sent on a connection
     /// that was just being closed, or to a process that was killed.
     pub(crate) losses: bool,
+    /// Whether Ringway may refuse what is more than its limits allow.
+    pub(crate) sheds: bool,
 }
 
 /// What was found.
@@ -230,6 +232,9 @@ impl Case<'_> {
                 lost || any(|fault| matches!(fault, Fault::EndsInRequest { .. } | Fault::EndsInHead { .. }))
             }
             "connect_refused" => lost,
+            "queue_full" | "queue_timeout" | "queue_deadline" | "concurrency_limit" | "overloaded" => {
+                self.books.sheds && seen == 0
+            }
             "upstream_timeout" | "upstream_body_timeout" | "connect_timeout" => {
                 let planned = any(|fault| {
                     matches!(

@@ -45,7 +45,15 @@ impl Story {
 
     fn wrong(&self) -> Vec<String> {
         let Story { pages, log, losses } = self;
-        oracle::judge(&Books { plan: PLAN, pages, log, endpoints: &[endpoint()], losses: *losses }).wrong
+        oracle::judge(&Books {
+            plan: PLAN,
+            pages,
+            log,
+            endpoints: &[endpoint()],
+            losses: *losses,
+            sheds: false,
+        })
+        .wrong
     }
 
     /// The first request, as its client and as the log tell it.

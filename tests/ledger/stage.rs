@@ -24,6 +24,8 @@ pub(crate) struct Stage {
     pub(crate) ringway: Ringway,
     pub(crate) web: SocketAddr,
     addresses: Vec<SocketAddr>,
+    /// Whether the configuration has limits that are meant to be reached.
+    pub(crate) sheds: bool,
 }
 
 /// The endpoints of a scenario.
@@ -61,13 +63,13 @@ impl Stage {
         let addresses = endpoints.addresses();
         let ringway = Ringway::start(&configuration(&addresses, settings), io);
         let web = ringway.address("web");
-        Stage { plan, book, ringway, web, addresses }
+        Stage { plan, book, ringway, web, addresses, sheds: false }
     }
 
     /// Waits until nothing is under way, takes in the log, ends everything (with what the suite always asks for: all
     /// that was held is given back) and judges.
     pub(crate) fn close(self, endpoints: Endpoints, losses: bool) -> Report {
-        let Stage { plan, book, ringway, addresses, .. } = self;
+        let Stage { plan, book, ringway, addresses, sheds, .. } = self;
         wait_for_quiet(&ringway);
         let log = read_log(&ringway, &book);
         let metrics = ringway.admin("/metrics").text();
@@ -77,7 +79,7 @@ impl Stage {
         ringway.stop_after(endpoints.here);
 
         let pages = book.pages();
-        let books = Books { plan, pages: &pages, log: &log, endpoints: &addresses, losses };
+        let books = Books { plan, pages: &pages, log: &log, endpoints: &addresses, losses, sheds };
         let mut verdict: Verdict = oracle::judge(&books);
         verdict.wrong.extend(metrics::compare(&metrics, &log));
         Report { verdict, counts: pages.counts.clone() }

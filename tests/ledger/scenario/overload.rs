@@ -28,6 +28,9 @@ const GOODPUT_MIN: f64 = 0.8;
 const SLOWER_MAX: u32 = 5;
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
+/// Limits that fit these endpoints: as many requests as they work on, and a queue that they empty in 80 ms.
+pub(crate) const LIMITS: &str = "limits { requests 8; queue 16; queue-timeout \"200ms\" }";
+
 /// `upstream` are further nodes of the upstream, such as limits; without `judge` the figures are only printed.
 pub(crate) fn run(io: Io, seed: u64, upstream: &str, judge: bool) -> Result<(), String> {
     let plan = Plan { seed, faults: 0, mix: Mix::Gets, status: None };
@@ -41,7 +44,8 @@ pub(crate) fn run(io: Io, seed: u64, upstream: &str, judge: bool) -> Result<(), 
     let start = |index| Endpoint::start(ways(index), own_address(index), Arc::clone(&book) as _);
     let endpoints = Endpoints { here: (0..ENDPOINTS).map(start).collect(), processes: Vec::new() };
     let settings = Settings { upstream, ..Settings::default() };
-    let stage = Stage::start(io, plan, book, &endpoints, settings);
+    let mut stage = Stage::start(io, plan, book, &endpoints, settings);
+    stage.sheds = !upstream.is_empty();
 
     let samples = load::run(&stage, &schedule, 800, Some(PATIENCE), |_| {});
     // The queues of endpoints have emptied by now; their last connections may hold requests of clients that left.
