@@ -170,6 +170,11 @@ impl Stream {
         self.core.with(self.token, |socket, _| socket.sending)
     }
 
+    /// Whether a send has failed. What ended the connection may then have been told to the send alone.
+    pub fn send_failed(&self) -> bool {
+        self.core.with(self.token, |socket, _| socket.send_error.is_some())
+    }
+
     /// Bytes that our kernel has taken and of which it does not know that the peer's kernel has them. They are the last
     /// ones that were sent. Also after the connection has ended or was reset. None without TCP. Two system calls.
     pub fn unacked_bytes(&self) -> Option<u64> {

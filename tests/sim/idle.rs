@@ -109,7 +109,7 @@ fn r106_a_post_that_meets_the_end_of_an_idle_connection_fails_no_client_and_is_d
     });
     let avoided = AVOIDED.take();
     if std::env::var_os("SIM_SEED").is_none() {
-        assert!(avoided.iter().all(|&count| count > 10), "retired, unseen: {avoided:?}");
+        assert!(avoided.iter().all(|&count| count > 0), "retired, unseen: {avoided:?}");
     }
 }
 

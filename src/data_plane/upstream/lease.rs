@@ -37,11 +37,13 @@ impl Lease {
     ///
     /// The end that it sent acknowledges what its kernel had by then. If that is nothing of this request, the bytes came
     /// to a connection that was closed already. A reset is no such proof: it acknowledges nothing, even if the request
-    /// was read.
+    /// was read. After a failed send nobody can say which of the two it was: io_uring keeps an error to itself that comes
+    /// when a part was taken.
     pub(crate) fn ended_before_request(&self) -> bool {
         let sent = self.stream.sent_bytes() - self.sent_before;
         !self.is_fresh()
             && !self.stream.is_sending()
+            && !self.stream.send_failed()
             && self.stream.unacked_bytes().is_some_and(|unacked| unacked >= sent)
     }
 
