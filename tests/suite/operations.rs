@@ -232,7 +232,7 @@ both! {
         );
         let status = process.0.wait().expect("it ends");
         assert_eq!(status.code(), Some(2));
-        let said = process.0.stderr();
+        let said = process.0.last_words();
         assert!(said.contains("nobody") && said.contains("ringway.kdl:"), "{said}");
     }
 }
