@@ -221,7 +221,7 @@ mod loom_tests {
     const NOW: Instant = Instant::from_nanos(5_000_000_000);
 
     fn member(n: u32) -> Member {
-        Member { id: EndpointId(n), weight: 1, cell: Arc::new(EndpointCell::new(Health::Up)) }
+        Member { id: EndpointId(n), weight: 1, cell: Arc::new(EndpointCell::new(Health::Up)), valve: None }
     }
 
     /// How many of `members` a pick would leave out by this survey, looking at each of them once.
