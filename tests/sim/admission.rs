@@ -8,6 +8,7 @@ use crate::world::{World, client_host, each_seed, endpoint, faulty, simulate, sm
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
+use traffic::Snapshot;
 use traffic::admission::Admission;
 
 const LIMITED: &str = r#"
@@ -25,8 +26,8 @@ site "*" {
 }
 "#;
 
-fn admission(world: &World) -> &Admission {
-    world.snapshot.upstreams[0].admission.as_ref().expect("it has limits")
+fn admission(snapshot: &Snapshot) -> &Admission {
+    snapshot.upstreams[0].admission.as_ref().expect("it has limits")
 }
 
 /// Looks every millisecond until told to stop.
@@ -34,13 +35,14 @@ fn watch(world: &Rc<World>, done: &Rc<Cell<bool>>) {
     let (world, done) = (Rc::clone(world), Rc::clone(done));
     world.rt.clone().spawn(async move {
         while !done.get() {
-            let gate = &admission(&world).gate;
+            let snapshot = world.in_force();
+            let gate = &admission(&snapshot).gate;
             let (in_flight, connections, waiting) =
                 (gate.in_flight(), gate.connections(), gate.line.waiting());
             if in_flight > 4 || connections > 5 || waiting > 4 {
                 world.ledger.broken(format!("{in_flight} in flight, {connections} open, {waiting} wait"));
             }
-            for endpoint in &world.snapshot.upstreams[0].endpoints {
+            for endpoint in &snapshot.upstreams[0].endpoints {
                 let connections = endpoint.valve.as_ref().map_or(0, |valve| valve.state.connections());
                 if endpoint.cell.in_flight() > 2 || connections > 3 {
                     world.ledger.broken(format!("{}: too much", endpoint.text));
@@ -79,7 +81,8 @@ fn limits_hold_and_every_permit_comes_back_whatever_happens() {
             done.set(true);
             // Whatever was given up is noticed by then.
             world.pause(Duration::from_secs(100)).await;
-            let gate = &admission(&world).gate;
+            let snapshot = world.in_force();
+            let gate = &admission(&snapshot).gate;
             let (in_flight, waiting) = (gate.in_flight(), gate.line.waiting() + gate.slots.waiting());
             let (connections, idle) = (gate.connections(), world.stats.pool_idle.get());
             if in_flight + waiting > 0 || u64::from(connections) != idle {

@@ -26,12 +26,13 @@ fn ask(world: &World, id: &str) -> Ask {
 #[test]
 fn r104_long_bodies_arrive_whole_or_visibly_cut_through_any_network() {
     let (mut whole, mut spliced, mut refused) = (0, 0, 0);
-    for seed in seeds() {
+    // Every third: a world of long bodies takes as long as ten others.
+    for seed in seeds().into_iter().step_by(3) {
         let mut options = faulty(seed);
         // A capacity of a few bytes makes a long body a long story, and nothing new happens in it.
         options.send_capacity = options.send_capacity.max(4000);
         options.receive_capacity = options.receive_capacity.max(4000);
-        options.runtime.pipes_max = [0, 1, 64][usize::try_from(seed % 3).unwrap_or(0)];
+        options.runtime.pipes_max = [0, 1, 64][usize::try_from(seed / 3 % 3).unwrap_or(0)];
         let world = simulate(options, THREE_ENDPOINTS, move |world| async move {
             for last in 1..=3 {
                 upstream::start(&world, endpoint(last), Manner::Bulky);

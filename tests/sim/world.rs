@@ -23,7 +23,6 @@ pub(crate) struct World {
     pub(crate) net: Net,
     pub(crate) ledger: Ledger,
     pub(crate) stats: Arc<WorkerStats>,
-    pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) stop: Arc<Stop>,
     pub(crate) node: Arc<Node>,
     pub(crate) rng: RefCell<Rng>,
@@ -165,7 +164,6 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         net: net.clone(),
         ledger: Ledger::new(net.clone()),
         stats: Arc::clone(&start.stats),
-        snapshot: Arc::clone(&start.snapshot),
         stop: Arc::clone(&start.stop),
         node,
         rng: RefCell::new(Rng::new(seed ^ 0x5eed)),
@@ -236,6 +234,11 @@ impl World {
             gone.set_removed();
         }
         self.rt.remote().wake();
+    }
+
+    /// The generation in force. Who keeps it keeps it alive.
+    pub(crate) fn in_force(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.generations.borrow().in_force)
     }
 
     /// Generations that somebody still uses, the one in force included.

@@ -298,10 +298,12 @@ impl Connection {
     /// (RFC 9112 §9.6). Bounded in time, and in bytes once the client has all of the response: what our kernel still
     /// holds of it a reset would throw away.
     async fn linger(&self) {
-        let generation = self.worker.generation();
+        let (patience, mut left) = {
+            let generation = self.worker.generation();
+            (self.listener(&generation).timeouts.linger, generation.limits.drain_bytes_max as usize)
+        };
         self.stream.shutdown_write();
-        self.timer.set(self.worker.rt.now() + self.listener(&generation).timeouts.linger);
-        let mut left = generation.limits.drain_bytes_max as usize;
+        self.timer.set(self.worker.rt.now() + patience);
         while let Some(Ok(buf)) = race(self.stream.recv(), &self.timer).await {
             let is_enough = buf.len() > left && self.stream.unacked_bytes().is_none_or(|bytes| bytes == 0);
             if buf.is_empty() || is_enough {
