@@ -45,6 +45,7 @@ fn run(seed: u64) -> u64 {
     };
     let endpoints = 1 + rng.index(4);
     let kdl = configuration(&mut rng, endpoints);
+    let kdl_again = configuration(&mut rng, endpoints);
     let world = simulate(options, &kdl, move |world| async move {
         for number in 1..=endpoints {
             start(&world, number);
@@ -54,6 +55,7 @@ fn run(seed: u64) -> u64 {
         watch_bounds(&world, &over, bounds);
         let mishaps = Rc::new(Cell::new(world.random_size(8)));
         misfortune(&world, &mishaps, endpoints);
+        let deployed = again(&world, &kdl_again);
         let leavers = Rc::new(Cell::new(world.random_size(6)));
         for number in 0..leavers.get() {
             let (inner, left) = (Rc::clone(&world), Rc::clone(&leavers));
@@ -65,7 +67,7 @@ fn run(seed: u64) -> u64 {
         }
         let (count, asks) = (1 + world.random_size(6), 1 + world.random_size(10));
         clients(&world, count, asks, Demand::Truth, Ask::any).await;
-        while mishaps.get() + leavers.get() > 0 {
+        while mishaps.get() + leavers.get() > 0 || !deployed.get() {
             world.pause(Duration::from_millis(10)).await;
         }
         over.set(true);
@@ -94,6 +96,26 @@ fn configuration(rng: &mut Rng, endpoints: usize) -> String {
         &["", "timeouts { total \"20s\"; per-try \"6s\"; }", "timeouts { response-header \"2s\"; }"],
     );
     let requests = pick(rng, &["", "limits { requests-per-connection 3; }"]);
+    let hedge = pick(rng, &["", "", "hedge after=\"5ms\"", "hedge after=\"p95\""]);
+    let limits = pick(
+        rng,
+        &[
+            "",
+            "",
+            "limits { requests 3; queue 3; queue-timeout \"200ms\"; endpoint-requests 2; }",
+            "limits { connections 4; endpoint-connections 2; queue 8; queue-timeout \"1s\"; }",
+        ],
+    );
+    let guard = pick(
+        rng,
+        &[
+            "",
+            "",
+            "circuit-breaker { error-rate \"50%\"; requests 5; window \"1s\"; open-for \"300ms\"; probes 2; }",
+            "adaptive-concurrency { min 2; max 20; }",
+            "outlier { consecutive-errors 3; eject-for \"500ms\"; }",
+        ],
+    );
     let idle = pick(rng, &["", "timeouts { keep-alive \"40ms\"; connect \"300ms\"; }"]);
     let endpoints: String = (1..=endpoints)
         .map(|number| {
@@ -104,8 +126,8 @@ fn configuration(rng: &mut Rng, endpoints: usize) -> String {
         .collect();
     format!(
         "listener \"web\" {{\n    bind \"10.0.0.1:8080\"\n    {requests}\n}}\n\
-         upstream \"app\" {{\n{endpoints}    balance \"{balance}\"\n    {idle}\n}}\n\
-         site \"*\" {{\n    route \"/\" upstream=\"app\" {{\n    {retry}\n    {timeouts}\n    }}\n}}\n"
+         upstream \"app\" {{\n{endpoints}    balance \"{balance}\"\n    {idle}\n    {limits}\n    {guard}\n}}\n\
+         site \"*\" {{\n    route \"/\" upstream=\"app\" {{\n    {retry}\n    {timeouts}\n    {hedge}\n    }}\n}}\n"
     )
 }
 
@@ -121,6 +143,20 @@ fn start(world: &Rc<World>, number: usize) {
         _ => Manner::Hostile,
     };
     upstream::start(world, address(number), manner);
+}
+
+/// Another configuration over the same endpoints comes into force at some moment, in every third world.
+fn again(world: &Rc<World>, kdl: &str) -> Rc<Cell<bool>> {
+    let done = Rc::new(Cell::new(world.random(3) > 0));
+    if !done.get() {
+        let (world, is_done, kdl) = (Rc::clone(world), Rc::clone(&done), kdl.to_owned());
+        world.rt.clone().spawn(async move {
+            world.pause(Duration::from_micros(world.random(2_000_000))).await;
+            world.deploy(&kdl);
+            is_done.set(true);
+        });
+    }
+    done
 }
 
 /// One misfortune after the other, `left` in all: endpoints die and come back, links go dark, calls fail.

@@ -274,7 +274,8 @@ both! {
         let spent = began.elapsed();
         assert_eq!(refused.status, 503);
         assert!(spent < Duration::from_secs(2), "it did not wait for its deadline: {spent:?}");
-        assert_eq!(ringway.records(2)[1]["cause"], "queue_deadline");
+        // Two workers write to one log, in any order.
+        assert!(ringway.records(2).iter().any(|record| record["cause"] == "queue_deadline"));
         gate.open();
         assert_eq!(first.response("GET").status, 200);
         ringway.stop_after((first, origin));

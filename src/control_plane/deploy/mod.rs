@@ -1,7 +1,7 @@
 //! The one door through which a new generation gets into force.
 //!
 //! A generation follows from the configuration and from what the node learnt and was told while it runs
-//! ([`Live`](crate::compile::live::Live)). Whoever changes either sends an [`Order`] through the [`Door`]; one task, the
+//! ([`Live`]). Whoever changes either sends an [`Order`] through the [`Door`]; one task, the
 //! [`Deployer`], takes them all, compiles beside the generation in force and hands the result to every worker. So there
 //! is never a question which of two changes came first, and none is lost.
 //!
