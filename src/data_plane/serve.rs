@@ -128,6 +128,8 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
         };
         x.endpoint = Some(load.endpoint.id);
         x.attempts += 1;
+        // Only the first attempt may take a pooled connection. A retry counts when it begins: the client may leave before.
+        worker.stats.retries.add(u64::from(fresh_only));
         x.attempt = AttemptFacts::NEW;
         let asked = match &route.hedge {
             // Not for a session: another endpoint does not know it, and might answer all the quicker. Boxed, because
@@ -157,7 +159,6 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
             Attempted::Again { pause } => pause,
         };
         let now = worker.rt.now();
-        worker.stats.retries.add(1);
         let only_unseen = x.attempt.unseen && !is_repeatable(x, route);
         worker.stats.races_unseen.add(u64::from(only_unseen));
         x.phases.retry(now);
