@@ -2,7 +2,7 @@
 
 use crate::client::{Ask, Demand, session};
 use crate::upstream::{self, Manner};
-use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, endpoint, faulty, simulate};
+use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, faulty, simulate};
 use runtime::race;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -41,13 +41,7 @@ pub(crate) async fn leave_early(world: &World, number: usize) {
 fn clients_that_leave_at_any_point_leave_nothing_behind_and_disturb_nobody() {
     each_seed(|seed| {
         simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Honest { think_max: Duration::from_millis(30) },
-                );
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::from_millis(30) });
             world.settle().await;
             let left = Rc::new(Cell::new(12));
             for number in 0..12 {

@@ -59,9 +59,7 @@ fn limits_hold_and_every_permit_comes_back_whatever_happens() {
         simulate(faulty(seed), LIMITED, |world| async move {
             let think_max = Duration::from_millis(30);
             let manner = if world.random(2) == 0 { Manner::Hostile } else { Manner::Honest { think_max } };
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), manner);
-            }
+            upstream::start_three(&world, manner);
             world.settle().await;
             let done = Rc::new(Cell::new(false));
             watch(&world, &done);

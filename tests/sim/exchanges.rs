@@ -40,13 +40,7 @@ pub(crate) async fn clients(
 fn every_request_is_answered_whole_and_in_order_through_any_network() {
     each_seed(|seed| {
         simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Honest { think_max: Duration::from_millis(30) },
-                );
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::from_millis(30) });
             world.settle().await;
             clients(&world, 4, 6, Demand::Everything, Ask::any).await;
         });
@@ -64,9 +58,7 @@ fn nothing_wrong_is_told_and_nothing_done_twice_whatever_upstreams_do() {
         );
         let kdl = if seed % 2 == 0 { THREE_ENDPOINTS } else { &eager };
         let world = simulate(faulty(seed), kdl, |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Hostile);
-            }
+            upstream::start_three(&world, Manner::Hostile);
             world.settle().await;
             clients(&world, 4, 6, Demand::Truth, Ask::any).await;
         });
@@ -79,9 +71,7 @@ fn nothing_wrong_is_told_and_nothing_done_twice_whatever_upstreams_do() {
 fn the_same_seed_repeats_a_whole_run() {
     let run = |seed| {
         let world = simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Hostile);
-            }
+            upstream::start_three(&world, Manner::Hostile);
             clients(&world, 4, 6, Demand::Truth, Ask::any).await;
         });
         (world.net.trace_hash(), world.net.steps())
@@ -105,13 +95,7 @@ fn killing_one_of_three_upstreams_fails_no_idempotent_request() {
         options.send_capacity = 64 << 10;
         options.receive_capacity = 64 << 10;
         simulate(options, THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Terse { think_max: Duration::from_millis(30) },
-                );
-            }
+            upstream::start_three(&world, Manner::Terse { think_max: Duration::from_millis(30) });
             world.settle().await;
             let killer = Rc::clone(&world);
             let rt = world.rt.clone();

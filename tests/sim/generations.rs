@@ -26,13 +26,7 @@ fn r123_endpoints_that_come_and_go_under_requests_cost_none() {
     let mut generations = 0;
     for seed in crate::world::seeds() {
         let world = simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Honest { think_max: Duration::from_millis(30) },
-                );
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::from_millis(30) });
             world.settle().await;
             let (deployer, done) = (Rc::clone(&world), Rc::new(Cell::new(false)));
             let is_done = Rc::clone(&done);
@@ -63,13 +57,7 @@ fn r123_endpoints_that_come_and_go_under_requests_cost_none() {
 fn endpoints_that_are_drained_one_after_the_other_cost_no_request() {
     each_seed(|seed| {
         simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Honest { think_max: Duration::from_millis(30) },
-                );
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::from_millis(30) });
             world.settle().await;
             let operator = Rc::clone(&world);
             world.rt.spawn(async move {

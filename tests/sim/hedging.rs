@@ -36,9 +36,7 @@ fn nothing_wrong_is_told_and_nothing_done_twice_by_hedging_whatever_upstreams_do
         let eager = "hedge after=\"5ms\"; retry attempts=2 on=\"connect,reset,timeout,503\"";
         let policy = if seed % 2 == 0 { "hedge after=\"5ms\"" } else { eager };
         let world = simulate(faulty(seed), &hedged(policy), |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Hostile);
-            }
+            upstream::start_three(&world, Manner::Hostile);
             world.settle().await;
             clients(&world, 4, 6, Demand::Truth, Ask::any).await;
         });
@@ -52,13 +50,7 @@ fn nothing_wrong_is_told_and_nothing_done_twice_by_hedging_whatever_upstreams_do
 fn a_percentile_hedges_its_share_of_requests() {
     for seed in seeds().into_iter().take(20) {
         let world = simulate(smooth(seed), &hedged("hedge after=\"p90\""), |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Terse { think_max: Duration::from_millis(20) },
-                );
-            }
+            upstream::start_three(&world, Manner::Terse { think_max: Duration::from_millis(20) });
             world.settle().await;
             let stream = world.dial(client_host(1)).await.expect("connected");
             let mut incoming = Incoming::new(&stream);

@@ -4,7 +4,7 @@ use crate::aborts::leave_early;
 use crate::client::{Ask, Demand};
 use crate::exchanges::clients;
 use crate::upstream::{self, Manner};
-use crate::world::{THREE_ENDPOINTS, World, endpoint, faulty, seeds, simulate};
+use crate::world::{THREE_ENDPOINTS, World, faulty, seeds, simulate};
 use runtime::sim::Call;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -34,9 +34,7 @@ fn r104_long_bodies_arrive_whole_or_visibly_cut_through_any_network() {
         options.receive_capacity = options.receive_capacity.max(4000);
         options.runtime.pipes_max = [0, 1, 64][usize::try_from(seed / 3 % 3).unwrap_or(0)];
         let world = simulate(options, THREE_ENDPOINTS, move |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Bulky);
-            }
+            upstream::start_three(&world, Manner::Bulky);
             world.settle().await;
             for call in [Call::Pipe, Call::SpliceIn].into_iter().filter(|_| seed % 5 == 0) {
                 world.net.fail_next(call, if call == Call::Pipe { EMFILE } else { EINVAL });

@@ -3,7 +3,7 @@
 use crate::client::write_in_pieces;
 use crate::peer::{End, Incoming};
 use crate::upstream::{self, Manner};
-use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, endpoint, faulty, simulate};
+use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, faulty, simulate};
 use std::time::Duration;
 
 /// Heads that must be refused, and the status for it; `{}` is the id.
@@ -61,9 +61,7 @@ fn nothing_of_a_refused_request_reaches_an_upstream() {
         let mut options = faulty(seed);
         options.faults.reset_discards = 0;
         simulate(options, THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Honest { think_max: Duration::ZERO });
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::ZERO });
             world.settle().await;
             for number in 0..REFUSED.len() {
                 refused(&world, number).await;

@@ -13,9 +13,7 @@ use std::time::Duration;
 fn accepting_pauses_while_descriptors_are_exhausted_and_goes_on_afterwards() {
     each_seed(|seed| {
         simulate(faulty(seed), THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Honest { think_max: Duration::ZERO });
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::ZERO });
             world.settle().await;
             world.net.exhaust_descriptors(front(), 4);
             let turns = world.net.turns();
@@ -43,9 +41,7 @@ fn three_receive_buffers_serve_twenty_clients() {
         let mut options = faulty(seed);
         options.runtime.lease_count = 3;
         simulate(options, THREE_ENDPOINTS, |world| async move {
-            for last in 1..=3 {
-                upstream::start(&world, endpoint(last), Manner::Honest { think_max: Duration::ZERO });
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::ZERO });
             world.settle().await;
             clients(&world, 20, 1, Demand::Everything, |_, id| Ask::post(id, 700)).await;
         });

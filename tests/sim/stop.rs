@@ -3,7 +3,7 @@
 use crate::client::{Ask, write_in_pieces};
 use crate::peer::{End, Incoming};
 use crate::upstream::{self, Manner};
-use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, endpoint, faulty, simulate};
+use crate::world::{THREE_ENDPOINTS, World, client_host, each_seed, faulty, simulate};
 use base::Instant;
 use runtime::race;
 use std::cell::{Cell, RefCell};
@@ -55,13 +55,7 @@ fn a_graceful_stop_answers_every_request_that_had_arrived() {
         let slack =
             2 * (options.latency + options.jitter) + options.faults.stall_max + Duration::from_millis(30);
         simulate(options, THREE_ENDPOINTS, move |world| async move {
-            for last in 1..=3 {
-                upstream::start(
-                    &world,
-                    endpoint(last),
-                    Manner::Honest { think_max: Duration::from_millis(300) },
-                );
-            }
+            upstream::start_three(&world, Manner::Honest { think_max: Duration::from_millis(300) });
             let stopped = Rc::new(Cell::new(None));
             let left = Rc::new(RefCell::new(6));
             for number in 0..6 {

@@ -2,7 +2,7 @@
 
 use crate::client::write_in_pieces;
 use crate::peer::{Asked, End, Incoming, body_of, chunked, hash};
-use crate::world::World;
+use crate::world::{World, endpoint};
 use base::limits::HttpLimits;
 use runtime::{Stream, race};
 use std::net::SocketAddr;
@@ -90,6 +90,13 @@ pub(crate) fn start(world: &Rc<World>, addr: SocketAddr, manner: Manner) {
             world.rt.spawn(async move { serve(&inner, stream, manner).await });
         }
     });
+}
+
+/// Starts the servers of [`THREE_ENDPOINTS`](crate::world::THREE_ENDPOINTS).
+pub(crate) fn start_three(world: &Rc<World>, manner: Manner) {
+    for last in 1..=3 {
+        start(world, endpoint(last), manner);
+    }
 }
 
 /// Serves one connection to its end.
