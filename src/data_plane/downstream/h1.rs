@@ -243,7 +243,7 @@ impl Connection {
 
     /// The output of `wait`, or why the connection should end before there is one.
     pub(crate) async fn unless_shed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Cause> {
-        let mut wait = std::pin::pin!(wait);
+        let mut wait = pin!(wait);
         poll_fn(|cx| match wait.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
             Poll::Pending if self.worker.overload.crowd.is_told(self.place, cx.waker()) => {
