@@ -1,6 +1,6 @@
 //! The end of an exchange: statistics and the access-log record. Never fails and never waits.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::Client;
 use crate::exchange::Exchange;
 use std::time::Duration;
 use traffic::Cause;
@@ -8,7 +8,7 @@ use traffic::record::Record;
 use wire::http::Known;
 
 /// Counts the exchange and hands its record to the access log.
-pub(crate) fn exchange(conn: &Connection, x: &mut Exchange) {
+pub(crate) fn exchange(conn: &Client, x: &mut Exchange) {
     let worker = &*conn.worker;
     worker.stats.requests.add(1);
     worker.stats.bytes_in.add(x.upload.bytes);
@@ -28,7 +28,7 @@ pub(crate) fn exchange(conn: &Connection, x: &mut Exchange) {
     }
 }
 
-fn log(conn: &Connection, x: &Exchange) {
+fn log(conn: &Client, x: &Exchange) {
     let worker = &*conn.worker;
     let generation = &*x.generation;
     let request = x.request();

@@ -12,7 +12,7 @@
 //! route repeats, leaves the field to the other one. The second leg costs one of the upstream's retries, so that hedging
 //! cannot multiply an overload, and it counts as an attempt.
 
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::{AttemptFacts, Exchange, HeadBytes};
 use crate::overload;
 use crate::serve::{self, Asked, Fault};
@@ -33,7 +33,7 @@ use wire::http::ResponseHead;
 /// What both legs are about.
 #[derive(Clone, Copy)]
 struct Question<'x> {
-    conn: &'x Connection,
+    conn: &'x Client,
     x: &'x Exchange,
     route: &'x Route,
     upstream: &'x Upstream,
@@ -73,7 +73,7 @@ enum Event<'a> {
 /// Asks `first`, and another endpoint when that has not answered after a while. The response head of the winner is then
 /// in `x`; when both have failed, the failure of the last one counts.
 pub(crate) async fn ask<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &'a Upstream,
@@ -111,7 +111,7 @@ pub(crate) async fn ask<'a>(
 /// Runs the legs until one has won or none is left.
 async fn run<'a>(
     question: Question<'_>,
-    whom: (&'a Connection, &'a Upstream),
+    whom: (&'a Client, &'a Upstream),
     first: Load<'a>,
     slow: &Timer,
     memory: ResponseHead,
@@ -162,7 +162,7 @@ async fn run<'a>(
 /// An attempt for the second leg, if there is another endpoint and neither pressure nor the budget nor limits forbid it.
 fn second_load<'a>(
     Question { x, .. }: Question<'_>,
-    (conn, upstream): (&'a Connection, &'a Upstream),
+    (conn, upstream): (&'a Client, &'a Upstream),
 ) -> Option<Load<'a>> {
     let endpoint = choose::another(conn, x, upstream)?;
     if !overload::may_repeat(&conn.worker, true) {
@@ -222,7 +222,7 @@ async fn leg<'a>(question: Question<'_>, load: Load<'a>, timer: &Timer, head: Re
 
 /// Takes the answer that counts into `x`, or the facts of the failure.
 fn settle<'a>(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     first: &Endpoint,
     finish: Finish<'a>,

@@ -3,9 +3,10 @@
 //! Only the time that we spend waiting for the client counts: a slow upstream never makes a client look slow.
 
 use crate::crowd::Place;
+use crate::downstream::ClientStream;
 use crate::worker::Worker;
 use base::Instant;
-use runtime::{Runtime, Stream, Timer, race};
+use runtime::{Runtime, Timer, race};
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
@@ -121,7 +122,7 @@ pub(crate) enum SendFault {
 /// Waits until the kernel has taken everything that was written, as long as the client keeps pace.
 pub(crate) async fn flush(
     worker: &Worker,
-    (stream, place): (&Stream, Place),
+    (stream, place): (&ClientStream, Place),
     timer: &Timer,
     pace: &mut Pace,
     deadline: Instant,
@@ -132,7 +133,7 @@ pub(crate) async fn flush(
 /// Waits until `sending`, which sends to `stream`, has ended, as long as the client keeps pace.
 pub(crate) async fn taken(
     worker: &Worker,
-    (stream, place): (&Stream, Place),
+    (stream, place): (&ClientStream, Place),
     timer: &Timer,
     pace: &mut Pace,
     deadline: Instant,

@@ -1,6 +1,6 @@
 //! Responses that we make ourselves: errors as problem documents (RFC 9457), fixed responses and redirects.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::Client;
 use crate::exchange::Exchange;
 use crate::relay;
 use crate::serve::{Fault, Next};
@@ -24,7 +24,7 @@ pub(crate) fn write_connection_fields(out: &mut Vec<u8>, client: Version, keeps:
 }
 
 /// Answers with the problem document of `cause`, or closes without a word where that is what the cause asks for.
-pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) -> Next {
+pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Next {
     x.cause = Some(cause);
     let status = cause.status();
     if status == 0 || status == 499 {
@@ -38,7 +38,8 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
     }
     let keeps = !decoding_failed && relay::keeps(conn, x, true);
     let (content_type, body) = problem(x, cause);
-    conn.stream.write(|out| {
+    let payload = if x.head.method == Method::Head { b"" } else { body.as_bytes() };
+    conn.stream.start(BodyLength::Length(body.len() as u64), payload, true, |out| {
         encode::status_line(out, status, b"");
         write_common(out, conn);
         encode::field(out, b"Content-Type", content_type.as_bytes());
@@ -61,13 +62,10 @@ pub(crate) async fn refuse(conn: &Connection, x: &mut Exchange, cause: Cause) ->
         encode::content_length(out, body.len() as u64);
         write_connection_fields(out, x.head.version, keeps);
         encode::end(out);
-        if x.head.method != Method::Head {
-            out.extend_from_slice(body.as_bytes());
-        }
     });
     x.status = status;
     x.response_started = true;
-    x.bytes_out = if x.head.method == Method::Head { 0 } else { body.len() as u64 };
+    x.bytes_out = payload.len() as u64;
     if decoding_failed {
         // Where the next request would begin is unknown.
         x.upload.done = false;
@@ -87,7 +85,7 @@ fn settle(finished: Result<Next, Fault>, x: &mut Exchange) -> Next {
     })
 }
 
-fn write_common(out: &mut Vec<u8>, conn: &Connection) {
+fn write_common(out: &mut Vec<u8>, conn: &Client) {
     let now = conn.worker.rt.wall_nanos();
     conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));
 }
@@ -128,7 +126,7 @@ fn prefers_text(x: &Exchange) -> bool {
 
 /// Answers with a response that stands in the configuration.
 pub(crate) async fn fixed(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     response: &FixedResponse,
@@ -139,7 +137,7 @@ pub(crate) async fn fixed(
 
 /// Sends the client to where the route points.
 pub(crate) async fn redirect(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     redirect: &Redirect,
@@ -152,7 +150,7 @@ pub(crate) async fn redirect(
 }
 
 async fn answer(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     status: u16,
@@ -164,7 +162,8 @@ async fn answer(
     filter::on_response(&route.chain, status, &mut x.response_edits);
     let is_head = x.head.method == Method::Head;
     let length = if body.is_empty() { BodyLength::None } else { BodyLength::Length(body.len() as u64) };
-    conn.stream.write(|out| {
+    let payload = if is_head { b"" } else { body };
+    conn.stream.start(length, payload, true, |out| {
         let edits = &x.response_edits;
         encode::status_line(out, status, b"");
         write_common(out, conn);
@@ -177,12 +176,9 @@ async fn answer(
         encode::response_framing(out, status, false, length, None);
         write_connection_fields(out, x.head.version, keeps);
         encode::end(out);
-        if !is_head {
-            out.extend_from_slice(body);
-        }
     });
     x.status = status;
     x.response_started = true;
-    x.bytes_out = if is_head { 0 } else { body.len() as u64 };
+    x.bytes_out = payload.len() as u64;
     relay::finish_downstream(conn, x, keeps).await
 }

@@ -4,7 +4,7 @@
 //!
 //! Each step below is one call. Whatever the exit, `finish::exchange` runs exactly once.
 
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::{AttemptFacts, Exchange};
 use crate::finish;
 use crate::hedge;
@@ -48,7 +48,7 @@ impl From<Cause> for Fault {
 }
 
 /// Serves the request whose head is in `x`.
-pub(crate) async fn serve(conn: &Connection, x: &mut Exchange) -> Next {
+pub(crate) async fn serve(conn: &Client, x: &mut Exchange) -> Next {
     let next = match run(conn, x).await {
         Ok(next) => next,
         Err(Fault(cause)) if x.response_started || cause == Cause::ClientGone => {
@@ -61,7 +61,7 @@ pub(crate) async fn serve(conn: &Connection, x: &mut Exchange) -> Next {
     next
 }
 
-async fn run(conn: &Connection, x: &mut Exchange) -> Result<Next, Fault> {
+async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     let generation = Rc::clone(&x.generation); // this exchange keeps its generation to the end
     let listener = conn.listener(&generation);
 
@@ -97,7 +97,7 @@ async fn run(conn: &Connection, x: &mut Exchange) -> Result<Next, Fault> {
 }
 
 /// Counts what the request says and nobody believes.
-fn count_disbelief(conn: &Connection, x: &Exchange) {
+fn count_disbelief(conn: &Client, x: &Exchange) {
     let look_alikes = x.head.fields.iter().filter(|field| field.flags.look_alike).count();
     conn.worker.stats.fields_dropped.add(look_alikes as u64);
     conn.worker.stats.forwarded_refused.add(u64::from(x.facts.refused));
@@ -112,7 +112,7 @@ enum Attempted {
 }
 
 /// Tries endpoints until one answers or the retry rules say that no other may be asked.
-async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Split) -> Result<Next, Fault> {
+async fn forward(conn: &Client, x: &mut Exchange, route: &Route, split: &Split) -> Result<Next, Fault> {
     let worker = &*conn.worker;
     overload::admit(worker)?;
     let generation = Rc::clone(&x.generation);
@@ -174,7 +174,7 @@ async fn forward(conn: &Connection, x: &mut Exchange, route: &Route, split: &Spl
     }
 }
 
-fn decide(conn: &Connection, x: &Exchange, route: &Route, upstream: &Upstream, failure: Failure) -> Decision {
+fn decide(conn: &Client, x: &Exchange, route: &Route, upstream: &Upstream, failure: Failure) -> Decision {
     let now = conn.worker.rt.now();
     if !overload::may_repeat(&conn.worker, x.attempt.fresh) {
         return Decision::GiveUp;
@@ -206,7 +206,7 @@ pub(crate) struct Asked<'a> {
 
 /// One attempt on one endpoint up to the response head: lease a connection, send the request, wait.
 async fn ask<'a>(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
@@ -256,7 +256,7 @@ pub(crate) fn outcome(answered: &Result<(), Fault>, status: u16, facts: AttemptF
 
 /// Relays the response, unless its status is one that the route repeats.
 async fn conclude(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
@@ -274,7 +274,7 @@ async fn conclude(
 
 /// Sends the request and reads the head of the final response.
 async fn exchange_heads(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
@@ -297,7 +297,7 @@ async fn exchange_heads(
 }
 
 /// When an attempt that begins now must have its response head.
-pub(crate) fn attempt_deadline(conn: &Connection, x: &Exchange, route: &Route) -> Instant {
+pub(crate) fn attempt_deadline(conn: &Client, x: &Exchange, route: &Route) -> Instant {
     let per_try = route.timeouts.per_try.map_or(Instant::NEVER, |limit| conn.worker.rt.now() + limit);
     x.deadline.min(per_try)
 }

@@ -2,7 +2,7 @@
 //!
 //! What the cookie means is decided in `traffic::sticky`, where the request goes in `traffic::balance`.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::Client;
 use crate::exchange::Exchange;
 use std::time::Duration;
 use traffic::snapshot::Upstream;
@@ -10,14 +10,14 @@ use traffic::sticky::{Session, Sticky};
 use wire::http::{Known, Request};
 
 /// Reads the session of the request in `x`, whose upstream has been chosen.
-pub(crate) fn read(conn: &Connection, x: &Exchange, upstream: &Upstream) -> Session {
+pub(crate) fn read(conn: &Client, x: &Exchange, upstream: &Upstream) -> Session {
     let sticky = upstream.sticky.as_ref();
     sticky.map_or(Session::None, |sticky| sticky.session(x.request(), unix(conn)))
 }
 
 /// Appends a `Set-Cookie` field when the client has to come back to another endpoint than its cookie says, or the cookie
 /// is to be renewed. What the upstream sets itself stays beside it.
-pub(crate) fn write_set_cookie(out: &mut Vec<u8>, conn: &Connection, x: &Exchange) {
+pub(crate) fn write_set_cookie(out: &mut Vec<u8>, conn: &Client, x: &Exchange) {
     if let (Some(sticky), Some(endpoint)) = (sticky(x), x.endpoint)
         && x.session.needs_cookie(endpoint)
     {
@@ -51,6 +51,6 @@ pub(crate) fn sticky(x: &Exchange) -> Option<&Sticky> {
     x.generation.upstream(x.upstream?).sticky.as_ref()
 }
 
-fn unix(conn: &Connection) -> Duration {
+fn unix(conn: &Client) -> Duration {
     Duration::from_nanos(conn.worker.rt.wall_nanos())
 }

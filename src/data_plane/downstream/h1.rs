@@ -7,6 +7,7 @@
 //!           close            answer+linger       close
 //! ```
 
+use super::{Client, ClientStream};
 use crate::bell::Seat;
 use crate::crowd::Place;
 use crate::exchange::{Exchange, HeadBytes, Upload};
@@ -16,34 +17,13 @@ use crate::serve::{self, Next};
 use crate::worker::Worker;
 use base::Instant;
 use base::ids::ListenerId;
-use runtime::{Buf, Stream, Timer, race};
+use runtime::{Buf, Stream, race};
 use std::future::poll_fn;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::pin::pin;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use traffic::snapshot::Listener;
+use std::task::Poll;
 use traffic::{Cause, Phase};
 use wire::h1::{HeadError, Progress, RequestReader};
-
-/// The client's side while its connection lasts.
-pub(crate) struct Connection {
-    pub(crate) worker: Rc<Worker>,
-    pub(crate) stream: Stream,
-    /// For waits on the client.
-    pub(crate) timer: Timer,
-    /// For waits on the upstream, which may go on at the same time.
-    pub(crate) upstream_timer: Timer,
-    pub(crate) listener: ListenerId,
-    pub(crate) peer: SocketAddr,
-    /// The port that the client connected to; 0 on a Unix socket.
-    pub(crate) local_port: u16,
-    /// Among the connections of the worker.
-    pub(crate) place: Place,
-    /// Requests that were begun on this connection.
-    pub(crate) requests: u32,
-}
 
 /// Why no request could be read.
 enum HeadFault {
@@ -66,12 +46,12 @@ pub(crate) async fn serve(
     place: Place,
 ) -> Cause {
     let peer = peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
-    let mut conn = Connection {
+    let mut conn = Client {
         worker: Rc::clone(worker),
         timer: worker.rt.timer(),
         upstream_timer: worker.rt.timer(),
         local_port: stream.local().map_or(0, |addr| addr.port()),
-        stream,
+        stream: ClientStream::Http1(stream),
         listener,
         peer,
         place,
@@ -103,16 +83,7 @@ pub(crate) async fn serve(
     }
 }
 
-impl Connection {
-    /// The listener of this connection in `generation`.
-    pub(crate) fn listener<'a>(&self, generation: &'a traffic::Snapshot) -> &'a Listener {
-        &generation.listeners[self.listener.index()]
-    }
-
-    pub(crate) fn peer_ip(&self) -> IpAddr {
-        self.peer.ip()
-    }
-
+impl Client {
     /// The first bytes of the next request, or why there is none.
     async fn first_bytes(&self, seat: &mut Seat) -> Result<Buf, Cause> {
         let worker = &*self.worker;
@@ -241,59 +212,6 @@ impl Connection {
         next
     }
 
-    /// The output of `wait`, or why the connection should end before there is one.
-    pub(crate) async fn unless_shed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Cause> {
-        let mut wait = pin!(wait);
-        poll_fn(|cx| match wait.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Ok(output)),
-            Poll::Pending if self.worker.overload.crowd.is_told(self.place, cx.waker()) => {
-                Poll::Ready(Err(Cause::Shed))
-            }
-            Poll::Pending => Poll::Pending,
-        })
-        .await
-    }
-
-    /// Ready when the client has gone for good; bytes that it sends early stay with the stream.
-    ///
-    /// A client that only closes its sending side still wants its response (RFC 9112 §9.6), so the end of input is not
-    /// taken for absence unless `abort-on-close` says so.
-    pub(crate) fn poll_gone(&self, watch: &mut ClientWatch, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if watch.settled {
-            return Poll::Pending;
-        }
-        match self.stream.poll_recv(cx) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(Err(error)) => Poll::Ready(error),
-            Poll::Ready(Ok(buf)) => {
-                watch.settled = true;
-                if buf.is_empty() && watch.end_is_absence {
-                    return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
-                }
-                if !buf.is_empty() {
-                    self.stream.unread(buf);
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    /// The output of `work`, or `None` when the client goes away first: nobody is left to read what would come.
-    pub(crate) async fn while_present<T>(
-        &self,
-        watch: &mut ClientWatch,
-        work: impl Future<Output = T>,
-    ) -> Option<T> {
-        let mut work = pin!(work);
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            self.poll_gone(watch, cx).map(|_| None)
-        })
-        .await
-    }
-
     /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset
     /// (RFC 9112 §9.6). Bounded in time, and in bytes once the client has all of the response: what our kernel still
     /// holds of it a reset would throw away.
@@ -311,22 +229,5 @@ impl Connection {
             }
             left = left.saturating_sub(buf.len());
         }
-    }
-}
-
-/// Whether the client's side still has something to tell while we wait for the upstream.
-pub(crate) struct ClientWatch {
-    /// It sent more, or ended its side: nothing further can be learnt without taking it.
-    settled: bool,
-    /// The end of its side means that it is gone.
-    end_is_absence: bool,
-}
-
-impl ClientWatch {
-    /// Sees nothing.
-    pub(crate) const NONE: ClientWatch = ClientWatch { settled: true, end_is_absence: false };
-
-    pub(crate) fn of(x: &Exchange) -> ClientWatch {
-        ClientWatch { settled: false, end_is_absence: x.abort_on_close }
     }
 }

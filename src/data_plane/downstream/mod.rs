@@ -1,3 +1,8 @@
 //! The client's side of a connection.
 
+mod client;
 pub(crate) mod h1;
+mod stream;
+
+pub(crate) use client::{Client, ClientWatch};
+pub(crate) use stream::ClientStream;

@@ -13,8 +13,7 @@ mod upload;
 pub(crate) use response::{finish_downstream, keeps, response, settle_request_body};
 pub(crate) use upload::{UploadFault, UploadLimits, upload};
 
-use crate::downstream::h1::Connection;
-use runtime::{Buf, Stream};
+use runtime::{Buf, Runtime, Stream};
 use wire::h1::{BodyReader, encode};
 use wire::http::BodyLength;
 
@@ -24,7 +23,7 @@ const COPY_MAX: usize = 4096;
 const RECEIVE_MIN: usize = 16 << 10;
 
 /// How much to ask for in the next receive of one body.
-struct ReceiveSize {
+pub(crate) struct ReceiveSize {
     bytes: usize,
     max: usize,
 }
@@ -44,9 +43,9 @@ impl ReceiveSize {
     }
 
     /// The next bytes of a body of which `remaining` are known to come.
-    async fn receive(
+    pub(crate) async fn receive(
         &self,
-        conn: &Connection,
+        rt: &Runtime,
         from: &Stream,
         remaining: Option<u64>,
     ) -> std::io::Result<Buf> {
@@ -57,7 +56,7 @@ impl ReceiveSize {
             // The driver lends a buffer once there is something to put into it.
             return from.recv().await;
         }
-        from.recv_into(conn.worker.rt.relay_buf(wanted)).await
+        from.recv_into(rt.relay_buf(wanted)).await
     }
 }
 
@@ -70,7 +69,13 @@ fn known_rest(length: BodyLength, body: &BodyReader) -> Option<u64> {
 }
 
 /// Queues `payload` of `buf` on `to`, framed as `framing` asks; `done` ends the body.
-fn emit(to: &Stream, mut buf: Buf, payload: std::ops::Range<usize>, framing: BodyLength, done: bool) {
+pub(crate) fn emit(
+    to: &Stream,
+    mut buf: Buf,
+    payload: std::ops::Range<usize>,
+    framing: BodyLength,
+    done: bool,
+) {
     let chunked = framing == BodyLength::Chunked;
     if payload.len() <= COPY_MAX {
         if !payload.is_empty() || (chunked && done) {
@@ -100,7 +105,7 @@ fn emit(to: &Stream, mut buf: Buf, payload: std::ops::Range<usize>, framing: Bod
 }
 
 /// Appends a payload and its framing.
-fn append(out: &mut Vec<u8>, payload: &[u8], chunked: bool, done: bool) {
+pub(crate) fn append(out: &mut Vec<u8>, payload: &[u8], chunked: bool, done: bool) {
     if !chunked {
         out.extend_from_slice(payload);
         return;

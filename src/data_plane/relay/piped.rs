@@ -6,7 +6,7 @@
 
 use super::response::{Rest, in_time};
 use super::upload::{UploadFault, UploadLimits, paced};
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::{Exchange, Upload};
 use crate::pace::{self, Pace};
 use crate::serve::Fault;
@@ -35,7 +35,7 @@ pub(super) fn is_worthwhile(body: &BodyReader, passed: u64) -> bool {
 /// Relays to the end of the body, but for the last bytes, which the caller delivers when it has given up the endpoint.
 /// `Ok(Err(_))`: the next bytes cannot go through a pipe. Everything that was written before must have been sent.
 pub(super) async fn relay(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     upstream: &Upstream,
     lease: &Lease,
@@ -64,17 +64,12 @@ pub(super) async fn relay(
 }
 
 /// Hands the end of the body to the client.
-pub(super) async fn deliver_tail(conn: &Connection, x: &Exchange, mut tail: Piped) -> Result<(), Fault> {
+pub(super) async fn deliver_tail(conn: &Client, x: &Exchange, mut tail: Piped) -> Result<(), Fault> {
     let mut pace = Pace::of_response(&conn.listener(&x.generation).timeouts);
     deliver(conn, &mut pace, x.deadline, &mut tail).await
 }
 
-async fn deliver(
-    conn: &Connection,
-    pace: &mut Pace,
-    deadline: Instant,
-    piped: &mut Piped,
-) -> Result<(), Fault> {
+async fn deliver(conn: &Client, pace: &mut Pace, deadline: Instant, piped: &mut Piped) -> Result<(), Fault> {
     let crowd = &conn.worker.overload.crowd;
     crowd.holds(conn.place, if piped.is_empty() { 0 } else { PIPE_BYTES });
     let sending = conn.stream.send_piped(piped);
@@ -83,7 +78,7 @@ async fn deliver(
 
 /// As `relay`, from the client to the endpoint. What is taken cannot be sent to another one.
 pub(super) async fn upload(
-    conn: &Connection,
+    conn: &Client,
     upload: &mut Upload,
     lease: &Lease,
     limits: &UploadLimits,

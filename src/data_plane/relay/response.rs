@@ -1,7 +1,7 @@
 //! The response: endpoint → client, and what becomes of both connections after it.
 
-use super::{ReceiveSize, append, emit, known_rest, piped};
-use crate::downstream::h1::{ClientWatch, Connection};
+use super::{ReceiveSize, known_rest, piped};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
 use crate::pace::{self, Pace, SendFault};
 use crate::respond::write_connection_fields;
@@ -24,7 +24,7 @@ use wire::http::{BodyLength, Known, Method, Response};
 
 /// Relays the response whose head is in `x` and decides what becomes of both connections.
 pub(crate) async fn response(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     upstream: &Upstream,
     load: Load<'_>,
@@ -55,9 +55,8 @@ pub(crate) async fn response(
         }
     };
     x.bytes_out = payload.len() as u64;
-    conn.stream.write(|out| {
+    conn.stream.start(framing, &arrived[payload], complete, |out| {
         write_response_head(out, conn, x, Response::new(&x.response, head), framing, keeps);
-        append(out, &arrived[payload], framing == BodyLength::Chunked, complete);
     });
     drop(bytes);
     x.status = x.response.status;
@@ -105,7 +104,7 @@ pub(super) struct Rest {
 
 /// The rest of a response body, one buffer or one filled pipe after the other.
 async fn rest_of_response(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     upstream: &Upstream,
     lease: &Lease,
@@ -118,7 +117,7 @@ async fn rest_of_response(
     let mut size = ReceiveSize::new(x.generation.limits.relay_buffer_bytes_max as usize);
     // While the client may still be sending its request body, its end shows when that is read.
     let mut watch = if x.upload.done { ClientWatch::of(x) } else { ClientWatch::NONE };
-    let mut may_splice = framing == x.response.body;
+    let mut may_splice = framing == x.response.body && conn.stream.can_splice();
     loop {
         flush_downstream(conn, &mut pace, x.deadline).await?;
         if may_splice && piped::is_worthwhile(body, x.bytes_out) {
@@ -133,12 +132,12 @@ async fn rest_of_response(
                 }
             }
         }
-        let receive = size.receive(conn, &lease.stream, known_rest(x.response.body, body));
+        let receive = size.receive(&worker.rt, &lease.stream, known_rest(x.response.body, body));
         let mut buf = in_time(conn, x, upstream, &mut watch, receive).await?;
         let received = buf.len();
         if received == 0 {
             body.on_eof().map_err(|_| Cause::UpstreamTruncated)?;
-            emit(&conn.stream, buf, 0..0, framing, true);
+            conn.stream.emit(buf, 0..0, framing, true);
             return Ok(Rest { behind: IdleState::Quiet, tail: None });
         }
         size.learn(received);
@@ -146,7 +145,7 @@ async fn rest_of_response(
         x.bytes_out += part.payload.len() as u64;
         worker.stats.copied_bytes.add(part.payload.len() as u64);
         let excess = part.consumed < received;
-        emit(&conn.stream, buf, part.payload, framing, part.done);
+        conn.stream.emit(buf, part.payload, framing, part.done);
         if part.done {
             let behind = if excess { IdleState::Disturbed } else { IdleState::Quiet };
             return Ok(Rest { behind, tail: None });
@@ -156,7 +155,7 @@ async fn rest_of_response(
 
 /// What `receive` brings from the endpoint, if it comes in time and while the client is there.
 pub(super) async fn in_time<T>(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     upstream: &Upstream,
     watch: &mut ClientWatch,
@@ -175,11 +174,7 @@ pub(super) async fn in_time<T>(
 }
 
 /// Waits until the client has taken everything.
-pub(crate) async fn flush_downstream(
-    conn: &Connection,
-    pace: &mut Pace,
-    deadline: Instant,
-) -> Result<(), Fault> {
+pub(crate) async fn flush_downstream(conn: &Client, pace: &mut Pace, deadline: Instant) -> Result<(), Fault> {
     pace::flush(&conn.worker, (&conn.stream, conn.place), &conn.timer, pace, deadline)
         .await
         .map_err(Fault::from)
@@ -197,11 +192,7 @@ impl From<SendFault> for Fault {
 }
 
 /// Hands the end of the response to the client and settles what is left of its request.
-pub(crate) async fn finish_downstream(
-    conn: &Connection,
-    x: &mut Exchange,
-    keeps: bool,
-) -> Result<Next, Fault> {
+pub(crate) async fn finish_downstream(conn: &Client, x: &mut Exchange, keeps: bool) -> Result<Next, Fault> {
     let timeouts = conn.listener(&x.generation).timeouts;
     let mut pace = Pace::of_response(&timeouts);
     flush_downstream(conn, &mut pace, x.deadline).await?;
@@ -223,7 +214,7 @@ pub(crate) async fn finish_downstream(
     Ok(Next::Linger(close_cause(conn, x)))
 }
 
-fn close_cause(conn: &Connection, x: &Exchange) -> Cause {
+fn close_cause(conn: &Client, x: &Exchange) -> Cause {
     if conn.worker.drain.is_draining() {
         Cause::Stopping
     } else if conn.worker.overload.closes_connections() {
@@ -237,7 +228,7 @@ fn close_cause(conn: &Connection, x: &Exchange) -> Cause {
 }
 
 /// Whether the client's connection is kept after this response; `delimited` says that the response tells its own end.
-pub(crate) fn keeps(conn: &Connection, x: &Exchange, delimited: bool) -> bool {
+pub(crate) fn keeps(conn: &Client, x: &Exchange, delimited: bool) -> bool {
     Persistence {
         client_wants: x.head.keep_alive,
         body_settled: rest_of_request_body(x) != machine::RestOfBody::Close,
@@ -258,7 +249,7 @@ fn rest_of_request_body(x: &Exchange) -> machine::RestOfBody {
 
 /// Takes what has already arrived of a request body that is not wanted any more, before the response says whether the
 /// connection is kept: a short chunked body, whose end nobody knows before it is read, shall not cost the connection.
-pub(crate) async fn settle_request_body(conn: &Connection, x: &mut Exchange) {
+pub(crate) async fn settle_request_body(conn: &Client, x: &mut Exchange) {
     let unread = !x.upload.done && x.upload.continued;
     if unread && x.head.keep_alive && known_rest(x.head.body, &x.upload.reader).is_none() {
         Box::pin(drain_request_body(conn, x, Duration::ZERO)).await;
@@ -267,7 +258,7 @@ pub(crate) async fn settle_request_body(conn: &Connection, x: &mut Exchange) {
 
 /// Reads the rest of the request body and throws it away; false when that is not possible within the bounds. With a
 /// `patience` of zero only what is there is taken.
-async fn drain_request_body(conn: &Connection, x: &mut Exchange, patience: Duration) -> bool {
+async fn drain_request_body(conn: &Client, x: &mut Exchange, patience: Duration) -> bool {
     let mut left = u64::from(x.generation.limits.drain_bytes_max);
     conn.timer.set(conn.worker.rt.now() + patience);
     while !x.upload.done {
@@ -314,7 +305,7 @@ fn prepare_response_edits(x: &mut Exchange) {
 /// Writes the head of the upstream's response as the client gets it.
 fn write_response_head(
     out: &mut Vec<u8>,
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     response: Response<'_>,
     framing: BodyLength,

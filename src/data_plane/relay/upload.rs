@@ -1,7 +1,7 @@
 //! The request body: client → endpoint.
 
 use super::{ReceiveSize, append, emit, known_rest, piped};
-use crate::downstream::h1::Connection;
+use crate::downstream::Client;
 use crate::exchange::Upload;
 use crate::pace::{Pace, Wait};
 use crate::serve::Fault;
@@ -31,7 +31,7 @@ pub(crate) struct UploadLimits {
 
 impl UploadLimits {
     pub(crate) fn new(
-        conn: &Connection,
+        conn: &Client,
         generation: &Snapshot,
         route: &Route,
         upstream: &Upstream,
@@ -70,7 +70,7 @@ impl From<Cause> for UploadFault {
 
 /// Sends the request body: first what an earlier attempt has read of it, then the rest as the client delivers it.
 pub(crate) async fn upload(
-    conn: &Connection,
+    conn: &Client,
     upload: &mut Upload,
     framing: BodyLength,
     lease: &Lease,
@@ -85,11 +85,11 @@ pub(crate) async fn upload(
     }
     let mut pace = Pace::of_body(&limits.downstream);
     let mut size = ReceiveSize::new(limits.buffer_bytes_max);
-    let mut may_splice = matches!(framing, BodyLength::Length(_));
+    let mut may_splice = matches!(framing, BodyLength::Length(_)) && conn.stream.can_splice();
     while !upload.done {
         if !upload.continued {
             upload.continued = true;
-            conn.stream.write(|out| {
+            conn.stream.inform(|out| {
                 encode::status_line(out, 100, b"");
                 encode::end(out);
             });
@@ -106,7 +106,7 @@ pub(crate) async fn upload(
             }
         }
         let remaining = known_rest(framing, &upload.reader);
-        let receive = || size.receive(conn, &conn.stream, remaining);
+        let receive = || conn.stream.recv_sized(&size, &conn.worker.rt, remaining);
         let mut buf = paced(conn, &mut pace, limits, receive, |buf| buf.len() as u64).await?;
         let received = buf.len();
         if received == 0 {
@@ -135,7 +135,7 @@ pub(crate) async fn upload(
 
 /// What `receive` brings from the client, which must keep its pace; `len` tells how much it was.
 pub(super) async fn paced<T, F: Future<Output = io::Result<T>>>(
-    conn: &Connection,
+    conn: &Client,
     pace: &mut Pace,
     limits: &UploadLimits,
     receive: impl Fn() -> F,

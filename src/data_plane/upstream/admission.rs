@@ -4,7 +4,7 @@
 //! waits at most once more, in [`slot`], when it needs a new connection and idle ones on other workers must be closed
 //! for that.
 
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
 use crate::serve::Fault;
 use crate::upstream::choose;
@@ -23,7 +23,7 @@ use traffic::{Cause, Phase};
 
 /// An attempt in flight. Dropped, the next request is let in.
 pub(crate) struct Load<'a> {
-    conn: &'a Connection,
+    conn: &'a Client,
     upstream: &'a Upstream,
     pub(crate) endpoint: &'a Endpoint,
     began: Instant,
@@ -40,7 +40,7 @@ struct Passes {
 
 impl<'a> Load<'a> {
     /// For an attempt that the cell counts already.
-    fn new(conn: &'a Connection, upstream: &'a Upstream, endpoint: &'a Endpoint, passes: Passes) -> Load<'a> {
+    fn new(conn: &'a Client, upstream: &'a Upstream, endpoint: &'a Endpoint, passes: Passes) -> Load<'a> {
         Load { conn, upstream, endpoint, began: conn.worker.rt.now(), passes, has_served: false }
     }
 
@@ -109,13 +109,13 @@ fn show(upstream: &Upstream, endpoint: &Endpoint, passes: Passes, failed: Option
 }
 
 /// Gives a permit back.
-fn leave(conn: &Connection, admission: &Admission) {
+fn leave(conn: &Client, admission: &Admission) {
     admission.gate.leave();
     pass_on(conn, admission);
 }
 
 /// Calls whoever waits next, if anybody does.
-fn pass_on(conn: &Connection, admission: &Admission) {
+fn pass_on(conn: &Client, admission: &Admission) {
     if admission.gate.line.is_waited_for() {
         conn.worker.queues.of(&admission.gate).pass_on();
     }
@@ -134,7 +134,7 @@ enum Tried<'a> {
 
 /// The endpoint for an attempt that may begin now; `None` when it has to [`wait`].
 pub(crate) fn at_once<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     x: &mut Exchange,
     upstream: &'a Upstream,
 ) -> Option<Result<Load<'a>, Fault>> {
@@ -143,7 +143,7 @@ pub(crate) fn at_once<'a>(
 
 /// `may_wait` as for `choose::endpoint`.
 fn try_at_once<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     x: &mut Exchange,
     upstream: &'a Upstream,
     may_wait: bool,
@@ -172,7 +172,7 @@ fn try_at_once<'a>(
 
 /// A second attempt of this exchange on `endpoint`, side by side with the first one; never waits and never overtakes.
 pub(crate) fn beside<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     upstream: &'a Upstream,
     endpoint: &'a Endpoint,
 ) -> Option<Load<'a>> {
@@ -192,7 +192,7 @@ const LOST_MAX: usize = 4;
 
 /// Takes a permit and a place on an endpoint, or neither.
 fn enter<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     x: &Exchange,
     upstream: &'a Upstream,
     admission: &'a Admission,
@@ -225,7 +225,7 @@ fn enter<'a>(
 
 /// Takes a place on the endpoint for a request that has a permit; the permit is given back when another worker was quicker.
 fn take<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     upstream: &'a Upstream,
     admission: &'a Admission,
     endpoint: &'a Endpoint,
@@ -272,7 +272,7 @@ fn without_endpoint<'a>(none: NoEndpoint, upstream: &Upstream, now: Instant) -> 
 
 /// Waits until something is known of the endpoints, and in the upstream's queue until the request is let in.
 pub(crate) async fn wait<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     x: &mut Exchange,
     upstream: &'a Upstream,
 ) -> Result<Load<'a>, Fault> {
@@ -311,7 +311,7 @@ fn retry_after(cause: Cause, upstream: &Upstream, now: Instant) -> u16 {
 }
 
 async fn wait_in_line<'a>(
-    conn: &'a Connection,
+    conn: &'a Client,
     x: &Exchange,
     upstream: &'a Upstream,
     admission: &'a Admission,
@@ -372,7 +372,7 @@ fn too_late(x: &Exchange, now: Instant) -> Cause {
 /// A request in flight has a connection of its own, so that places can be short only because of idle connections: those
 /// of this worker make room at once, those of others are asked to.
 pub(crate) async fn slot(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     upstream: &Upstream,
     endpoint: &Endpoint,
@@ -388,7 +388,7 @@ pub(crate) async fn slot(
 }
 
 /// Takes a place, if need be from an idle connection of this worker.
-fn take_slot(conn: &Connection, admission: &Admission, endpoint: &Endpoint) -> Option<Slot> {
+fn take_slot(conn: &Client, admission: &Admission, endpoint: &Endpoint) -> Option<Slot> {
     let gate = &admission.gate;
     // From now on other workers can ask this one for its idle connections.
     let _queue = conn.worker.queues.of(gate);
@@ -404,7 +404,7 @@ fn take_slot(conn: &Connection, admission: &Admission, endpoint: &Endpoint) -> O
 }
 
 async fn wait_for_slot(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     admission: &Admission,
     endpoint: &Endpoint,

@@ -1,6 +1,6 @@
 //! Which endpoint takes an attempt, and what the attempt says about it.
 
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
 use crate::serve::Fault;
 use base::Instant;
@@ -14,7 +14,7 @@ use traffic::snapshot::{Endpoint, Upstream};
 ///
 /// Looks again every few milliseconds: nobody has to know who waits.
 #[cold]
-pub(crate) async fn first_check(conn: &Connection, x: &Exchange, upstream: &Upstream) -> Result<(), Fault> {
+pub(crate) async fn first_check(conn: &Client, x: &Exchange, upstream: &Upstream) -> Result<(), Fault> {
     let rt = &conn.worker.rt;
     conn.worker.stats.held.add(1);
     let until = (rt.now() + HOLD_MAX).min(x.deadline);
@@ -28,18 +28,18 @@ pub(crate) async fn first_check(conn: &Connection, x: &Exchange, upstream: &Upst
 }
 
 /// Whether no endpoint has been checked at all.
-pub(crate) fn is_unchecked(conn: &Connection, x: &Exchange, upstream: &Upstream) -> bool {
+pub(crate) fn is_unchecked(conn: &Client, x: &Exchange, upstream: &Upstream) -> bool {
     matches!(endpoint(conn, x, upstream, true), Err(NoEndpoint::Unchecked))
 }
 
 /// An endpoint that this exchange has not asked yet, without waiting for one.
-pub(crate) fn another<'a>(conn: &Connection, x: &Exchange, upstream: &'a Upstream) -> Option<&'a Endpoint> {
+pub(crate) fn another<'a>(conn: &Client, x: &Exchange, upstream: &'a Upstream) -> Option<&'a Endpoint> {
     endpoint(conn, x, upstream, false).ok().filter(|endpoint| !x.failed.contains(&endpoint.id))
 }
 
 /// Chooses an endpoint. `may_wait`: while none has been checked at all, that is said instead.
 pub(crate) fn endpoint<'a>(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     upstream: &'a Upstream,
     may_wait: bool,
@@ -60,7 +60,7 @@ pub(crate) fn endpoint<'a>(
 /// Notes what an attempt that began at `began` showed, unless this worker stood still meanwhile: then it is we who were
 /// late, and nobody knows what the endpoint did (R144). False then.
 pub(crate) fn judge(
-    conn: &Connection,
+    conn: &Client,
     upstream: &Upstream,
     endpoint: &Endpoint,
     began: Instant,
@@ -75,7 +75,7 @@ pub(crate) fn judge(
 }
 
 /// Notes that an attempt that began at `began` was given up because another endpoint had answered.
-pub(crate) fn outpaced(conn: &Connection, endpoint: &Endpoint, began: Instant) {
+pub(crate) fn outpaced(conn: &Client, endpoint: &Endpoint, began: Instant) {
     let (worker, now) = (&*conn.worker, conn.worker.rt.now());
     if began >= worker.stalled.get() {
         endpoint.cell.outpaced(now, now.since(began));

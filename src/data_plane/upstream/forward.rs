@@ -3,7 +3,7 @@
 //! What an untrusted client claims about itself is dropped before our own fields are added, so that nothing it names
 //! in `Connection` or sends under a similar name can remove or replace them.
 
-use crate::downstream::h1::Connection;
+use crate::downstream::Client;
 use crate::exchange::Exchange;
 use crate::session;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use wire::http::{Field, Known, Request};
 pub(crate) const PSEUDONYM: &str = "ringway";
 
 /// Writes the request head for the upstream into `out`.
-pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, endpoint: &Endpoint) {
+pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoint: &Endpoint) {
     let request = x.request();
     let outgoing = &x.outgoing;
     let path = outgoing.path().unwrap_or_else(|| request.path());
@@ -73,7 +73,7 @@ fn is_forwarded(field: &Field, trusted: bool) -> bool {
 
 /// The client's address, scheme, host and port as the upstream should see them, in both notations (RFC 7239), and
 /// `Via`. A trusted peer's own statements are kept and continued.
-fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Connection, x: &Exchange, request: Request<'_>) {
+fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Client, x: &Exchange, request: Request<'_>) {
     let trusted = x.facts.trusted;
     let peer = conn.peer_ip();
     let said = |known: Known| if trusted { request.known(known) } else { None };

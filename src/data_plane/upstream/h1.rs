@@ -1,6 +1,6 @@
 //! HTTP/1.1 towards an endpoint: the request, and the head of its final response.
 
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::{AttemptFacts, Exchange, HeadBytes};
 use crate::relay::{self, UploadFault};
 use crate::serve::Fault;
@@ -19,7 +19,7 @@ use wire::h1::{Progress, ResponseReader, encode};
 use wire::http::{Method, ResponseHead, Version};
 
 /// Queues the request head on the leased connection; it leaves at the end of this turn.
-pub(crate) fn write_request_head(conn: &Connection, x: &Exchange, endpoint: &Endpoint, lease: &Lease) {
+pub(crate) fn write_request_head(conn: &Client, x: &Exchange, endpoint: &Endpoint, lease: &Lease) {
     lease.stream.write(|out| forward::write_head(out, conn, x, endpoint));
 }
 
@@ -30,7 +30,7 @@ enum Arrival {
 }
 
 /// The next bytes from the endpoint, unless the client goes away first.
-async fn next_arrival(conn: &Connection, lease: &Lease, watch: Option<&mut ClientWatch>) -> Arrival {
+async fn next_arrival(conn: &Client, lease: &Lease, watch: Option<&mut ClientWatch>) -> Arrival {
     let mut watch = watch;
     poll_fn(|cx| {
         if let Poll::Ready(received) = lease.stream.poll_recv(cx) {
@@ -66,7 +66,7 @@ pub(crate) struct Patience<'a> {
 ///
 /// `deadline` is the attempt's own; the response-head timeout counts from now.
 pub(crate) async fn read_final_head(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
@@ -79,7 +79,7 @@ pub(crate) async fn read_final_head(
 
 /// Waits for the final head of the only attempt that is under way.
 async fn await_in_exchange(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
@@ -99,7 +99,7 @@ async fn await_in_exchange(
 
 /// As [`read_final_head`], for one of two attempts that are under way at once: it has an answer of its own.
 pub(crate) async fn read_hedged_head(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     upstream: &Upstream,
     lease: &Lease,
@@ -114,7 +114,7 @@ pub(crate) fn response_head_timeout(route: &Route, upstream: &Upstream) -> Durat
 }
 
 async fn await_final_head(
-    conn: &Connection,
+    conn: &Client,
     lease: &Lease,
     patience: Patience<'_>,
     mut heads: FinalHead,
@@ -181,7 +181,7 @@ impl FinalHead {
     /// Takes `received` in; true when the final head is complete. `bytes` then hold the head and what arrived behind it.
     fn take(
         &mut self,
-        conn: &Connection,
+        conn: &Client,
         passes_hints: bool,
         head: &mut ResponseHead,
         bytes: &mut HeadBytes,
@@ -235,12 +235,12 @@ impl FinalHead {
 }
 
 /// 103 is for clients that know it; 100 answers an expectation that we settle ourselves; the others say nothing.
-fn pass_on_informational(conn: &Connection, client: Version, head: &ResponseHead, bytes: &[u8]) {
+fn pass_on_informational(conn: &Client, client: Version, head: &ResponseHead, bytes: &[u8]) {
     const EARLY_HINTS: u16 = 103;
     if head.status != EARLY_HINTS || client < Version::Http11 {
         return;
     }
-    conn.stream.write(|out| {
+    conn.stream.inform(|out| {
         encode::status_line(out, head.status, head.reason.of(bytes));
         encode::kept_fields(out, bytes, &head.fields, |_| true);
         encode::end(out);
@@ -252,7 +252,7 @@ fn pass_on_informational(conn: &Connection, client: Version, head: &ResponseHead
 /// A response that comes before the whole body ends the upload: the client's rest is not read, and the connection to
 /// the endpoint is not used again.
 pub(crate) async fn send_body_and_read_head(
-    conn: &Connection,
+    conn: &Client,
     x: &mut Exchange,
     route: &Route,
     upstream: &Upstream,
@@ -303,7 +303,7 @@ pub(crate) async fn send_body_and_read_head(
 
 /// Waits until the endpoint has taken what was queued for it, bounded by the upstream's idle timeout.
 pub(crate) async fn flush(
-    conn: &Connection,
+    conn: &Client,
     lease: &Lease,
     limits: &relay::UploadLimits,
 ) -> Result<(), UploadFault> {
@@ -312,7 +312,7 @@ pub(crate) async fn flush(
 
 /// Waits until `sending`, which sends to the endpoint, has ended.
 pub(crate) async fn sent(
-    conn: &Connection,
+    conn: &Client,
     limits: &relay::UploadLimits,
     sending: impl Future<Output = io::Result<()>>,
 ) -> Result<(), UploadFault> {

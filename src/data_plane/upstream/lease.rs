@@ -1,6 +1,6 @@
 //! A connection to an endpoint, borrowed for one attempt.
 
-use crate::downstream::h1::{ClientWatch, Connection};
+use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
 use crate::upstream::admission;
 use crate::upstream::link::Link;
@@ -49,7 +49,7 @@ impl Lease {
 
     /// Closes a connection of which [`Lease::ended_before_request`] is true. Nothing more is sent on it, so that what
     /// was not taken is never taken; and its end tells about the endpoint's timeout.
-    pub(crate) fn abandon(self, conn: &Connection) {
+    pub(crate) fn abandon(self, conn: &Client) {
         if let Some(idle_for) = self.idle_for {
             self.cell.idle_timeout().closed(idle_for, conn.worker.rt.now());
         }
@@ -58,7 +58,7 @@ impl Lease {
 
     /// Returns the connection to the worker's pool for other requests, unless one waits for its place. `announced`: for how
     /// many seconds the endpoint says that it keeps it.
-    pub(crate) fn give_back(self, conn: &Connection, upstream: &Upstream, announced: Option<u32>) {
+    pub(crate) fn give_back(self, conn: &Client, upstream: &Upstream, announced: Option<u32>) {
         if self.stream.is_wanted() {
             return;
         }
@@ -70,7 +70,7 @@ impl Lease {
 
 /// A pooled connection, or a new one when there is none or `fresh_only` is set.
 pub(crate) async fn obtain(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     upstream: &Upstream,
     endpoint: &Endpoint,
@@ -94,7 +94,7 @@ pub(crate) async fn obtain(
 }
 
 async fn connect(
-    conn: &Connection,
+    conn: &Client,
     x: &Exchange,
     upstream: &Upstream,
     endpoint: &Endpoint,

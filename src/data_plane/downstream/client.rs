@@ -1,0 +1,118 @@
+//! The client's side of one exchange, whatever version of HTTP it speaks.
+//!
+//! Everything from routing to the log line sees the client through this: where it is, whether it is still there, how
+//! long it may take, and its stream of bytes.
+
+use super::ClientStream;
+use crate::crowd::Place;
+use crate::exchange::Exchange;
+use crate::worker::Worker;
+use base::ids::ListenerId;
+use runtime::Timer;
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use traffic::Cause;
+use traffic::snapshot::Listener;
+
+/// The client's side of the exchange that is under way: an HTTP/1.1 connection, which carries one after the other.
+pub(crate) struct Client {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) stream: ClientStream,
+    /// For waits on the client.
+    pub(crate) timer: Timer,
+    /// For waits on the upstream, which may go on at the same time.
+    pub(crate) upstream_timer: Timer,
+    pub(crate) listener: ListenerId,
+    pub(crate) peer: SocketAddr,
+    /// The port that the client connected to; 0 on a Unix socket.
+    pub(crate) local_port: u16,
+    /// Among the connections of the worker.
+    pub(crate) place: Place,
+    /// Requests that were begun on this connection.
+    pub(crate) requests: u32,
+}
+
+impl Client {
+    /// The listener of this connection in `generation`.
+    pub(crate) fn listener<'a>(&self, generation: &'a traffic::Snapshot) -> &'a Listener {
+        &generation.listeners[self.listener.index()]
+    }
+
+    pub(crate) fn peer_ip(&self) -> IpAddr {
+        self.peer.ip()
+    }
+
+    /// The output of `wait`, or why the connection should end before there is one.
+    pub(crate) async fn unless_shed<T>(&self, wait: impl Future<Output = T>) -> Result<T, Cause> {
+        let mut wait = pin!(wait);
+        poll_fn(|cx| match wait.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending if self.worker.overload.crowd.is_told(self.place, cx.waker()) => {
+                Poll::Ready(Err(Cause::Shed))
+            }
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Ready when the client has gone for good; bytes that it sends early stay with the stream.
+    ///
+    /// A client that only closes its sending side still wants its response (RFC 9112 §9.6), so the end of input is not
+    /// taken for absence unless `abort-on-close` says so.
+    pub(crate) fn poll_gone(&self, watch: &mut ClientWatch, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if watch.settled {
+            return Poll::Pending;
+        }
+        match self.stream.poll_recv(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Err(error)) => Poll::Ready(error),
+            Poll::Ready(Ok(buf)) => {
+                watch.settled = true;
+                if buf.is_empty() && watch.end_is_absence {
+                    return Poll::Ready(io::ErrorKind::UnexpectedEof.into());
+                }
+                if !buf.is_empty() {
+                    self.stream.unread(buf);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The output of `work`, or `None` when the client goes away first: nobody is left to read what would come.
+    pub(crate) async fn while_present<T>(
+        &self,
+        watch: &mut ClientWatch,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_gone(watch, cx).map(|_| None)
+        })
+        .await
+    }
+}
+
+/// Whether the client's side still has something to tell while we wait for the upstream.
+pub(crate) struct ClientWatch {
+    /// It sent more, or ended its side: nothing further can be learnt without taking it.
+    settled: bool,
+    /// The end of its side means that it is gone.
+    end_is_absence: bool,
+}
+
+impl ClientWatch {
+    /// Sees nothing.
+    pub(crate) const NONE: ClientWatch = ClientWatch { settled: true, end_is_absence: false };
+
+    pub(crate) fn of(x: &Exchange) -> ClientWatch {
+        ClientWatch { settled: false, end_is_absence: x.abort_on_close }
+    }
+}

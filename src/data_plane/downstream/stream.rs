@@ -1,0 +1,159 @@
+//! The bytes between us and a client in one exchange.
+//!
+//! What is written is a response: a head, payload behind it, an end. Each version of HTTP has its own way to say where
+//! these begin and end, and this is the one place that knows about it.
+
+use crate::relay;
+use runtime::{Arrived, Buf, Piped, Stream};
+use std::future::poll_fn;
+use std::io;
+use std::ops::Range;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use wire::http::BodyLength;
+
+/// A client's stream. One enum and no trait object: what HTTP/1.1 does with it is a call of `Stream`.
+pub(crate) enum ClientStream {
+    /// The connection itself.
+    Http1(Stream),
+}
+
+impl ClientStream {
+    /// Queues a response head, which `head` writes, and the `payload` that is there already; `done` ends the response.
+    pub(crate) fn start(
+        &self,
+        framing: BodyLength,
+        payload: &[u8],
+        done: bool,
+        head: impl FnOnce(&mut Vec<u8>),
+    ) {
+        match self {
+            ClientStream::Http1(stream) => stream.write(|out| {
+                head(out);
+                relay::append(out, payload, framing == BodyLength::Chunked, done);
+            }),
+        }
+    }
+
+    /// Queues an informational response.
+    pub(crate) fn inform(&self, head: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            ClientStream::Http1(stream) => stream.write(head),
+        }
+    }
+
+    /// Queues the `payload` of `buf` behind what was started; `done` ends the response.
+    pub(crate) fn emit(&self, buf: Buf, payload: Range<usize>, framing: BodyLength, done: bool) {
+        match self {
+            ClientStream::Http1(stream) => relay::emit(stream, buf, payload, framing, done),
+        }
+    }
+
+    /// Queues bytes of a tunnel.
+    pub(crate) fn write_buf(&self, buf: Buf) {
+        match self {
+            ClientStream::Http1(stream) => stream.write_buf(buf),
+        }
+    }
+
+    /// Ends our direction after what is queued; the client can still send.
+    pub(crate) fn shutdown_write(&self) {
+        match self {
+            ClientStream::Http1(stream) => stream.shutdown_write(),
+        }
+    }
+
+    /// Cuts the response off: the client learns that it is not complete.
+    pub(crate) fn reset(self) {
+        match self {
+            ClientStream::Http1(stream) => stream.reset(),
+        }
+    }
+
+    /// Ends when at most `max_pending` bytes are queued, or with the error that sending ended with.
+    pub(crate) fn flushed(&self, max_pending: usize) -> impl Future<Output = io::Result<()>> {
+        poll_fn(move |cx| match self {
+            ClientStream::Http1(stream) => stream.poll_flushed(cx, max_pending),
+        })
+    }
+
+    /// The next bytes of the request; an empty buffer at its end, then and ever after.
+    pub(crate) fn recv(&self) -> impl Future<Output = io::Result<Buf>> {
+        poll_fn(|cx| self.poll_recv(cx))
+    }
+
+    /// As [`ClientStream::recv`]; the task of the last call is woken.
+    pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Buf>> {
+        match self {
+            ClientStream::Http1(stream) => stream.poll_recv(cx),
+        }
+    }
+
+    /// As [`ClientStream::recv`], of a body of which `remaining` are known to come.
+    pub(crate) async fn recv_sized(
+        &self,
+        size: &relay::ReceiveSize,
+        rt: &runtime::Runtime,
+        remaining: Option<u64>,
+    ) -> io::Result<Buf> {
+        match self {
+            ClientStream::Http1(stream) => size.receive(rt, stream, remaining).await,
+        }
+    }
+
+    /// Puts bytes back in front of what the next receive returns.
+    pub(crate) fn unread(&self, buf: Buf) {
+        match self {
+            ClientStream::Http1(stream) => stream.unread(buf),
+        }
+    }
+
+    /// False once bytes, the end or an error have arrived that nobody took.
+    pub(crate) fn is_quiet(&self) -> bool {
+        match self {
+            ClientStream::Http1(stream) => stream.is_quiet(),
+        }
+    }
+
+    /// Whether payload can pass through a pipe of the kernel.
+    pub(crate) fn can_splice(&self) -> bool {
+        match self {
+            ClientStream::Http1(_) => true,
+        }
+    }
+
+    /// The next bytes of the request, at most `max`, in a pipe.
+    pub(crate) async fn recv_piped(&self, max: u64) -> io::Result<Arrived> {
+        match self {
+            ClientStream::Http1(stream) => stream.recv_piped(max).await,
+        }
+    }
+
+    /// Sends what is in a pipe.
+    pub(crate) async fn send_piped(&self, piped: &mut Piped) -> io::Result<()> {
+        match self {
+            ClientStream::Http1(stream) => stream.send_piped(piped).await,
+        }
+    }
+
+    /// Bytes that the client has taken so far, as far as we know.
+    pub(crate) fn acked_bytes(&self) -> u64 {
+        match self {
+            ClientStream::Http1(stream) => stream.acked_bytes(),
+        }
+    }
+
+    /// Bytes of which our kernel does not know that the client's has them; None where nobody can tell.
+    pub(crate) fn unacked_bytes(&self) -> Option<u64> {
+        match self {
+            ClientStream::Http1(stream) => stream.unacked_bytes(),
+        }
+    }
+
+    /// Lets the kernel find out about a client that has vanished.
+    pub(crate) fn set_keepalive(&self, idle: Duration, interval: Duration, probes: u32) {
+        match self {
+            ClientStream::Http1(stream) => stream.set_keepalive(idle, interval, probes),
+        }
+    }
+}
