@@ -3,5 +3,7 @@
 //! No socket, no clock, no randomness, no `async`. An error is a value that says whose fault it was.
 #![forbid(unsafe_code)]
 
+pub mod client_hello;
 pub mod h1;
 pub mod http;
+pub mod proxy_protocol;
