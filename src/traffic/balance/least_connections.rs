@@ -9,7 +9,7 @@
 //! knows the very least of ten thousand would be written by every worker at both ends of every attempt.
 
 use super::random::Weighted;
-use super::screen::Screen;
+use super::screen::{DISTRUST, Screen};
 use super::tier::Member;
 use base::rng::Rng;
 use std::cmp::Ordering;
@@ -28,15 +28,37 @@ pub(super) fn pick(
 ) -> Option<usize> {
     let weight_of = |load: Load| load.weight;
     if members.len() <= EXACT_MAX {
-        return least(0..members.len(), weight_of, members, screen, random);
+        return least_trusted(0..members.len(), weight_of, members, screen, random);
     }
     let sample: [usize; SAMPLE] = std::array::from_fn(|_| draws.draw(random));
     // Heavy members are drawn more often; that is all their weight is to count among equals.
-    let found = least(sample.into_iter(), |_| 1, members, screen, random);
+    let found = least_trusted(sample.into_iter(), |_| 1, members, screen, random);
     if found.is_some() || screen.is_stopped() {
         return found;
     }
-    least(0..members.len(), weight_of, members, screen, random)
+    least_trusted(0..members.len(), weight_of, members, screen, random)
+}
+
+/// The least load of those that are trusted. A member that fails at once would always have the least of all.
+fn least_trusted(
+    places: impl Iterator<Item = usize> + Clone,
+    share: impl Fn(Load) -> u64 + Copy,
+    members: &[Member],
+    screen: &mut Screen<'_>,
+    random: &mut Rng,
+) -> Option<usize> {
+    let mut passed_over = false;
+    let once = DISTRUST * members.len();
+    let trusts = |at: usize, screen: &Screen<'_>, random: &mut Rng| {
+        let trusts = !screen.is_distrusted(at) || random.index(once) == 0;
+        passed_over |= !trusts;
+        trusts
+    };
+    let found = least(places.clone(), share, members, trusts, screen, random);
+    if found.is_none() && passed_over {
+        return least(places, share, members, |_, _, _| true, screen, random);
+    }
+    found
 }
 
 /// One pass: the least load so far, and of the members that have it the one that chance keeps. Each of them is kept with
@@ -45,6 +67,7 @@ fn least(
     places: impl Iterator<Item = usize>,
     share: impl Fn(Load) -> u64,
     members: &[Member],
+    mut trusts: impl FnMut(usize, &Screen<'_>, &mut Rng) -> bool,
     screen: &mut Screen<'_>,
     random: &mut Rng,
 ) -> Option<usize> {
@@ -53,7 +76,7 @@ fn least(
     for at in places {
         let load = Load::of(at, members, screen);
         let order = best.map_or(Ordering::Less, |(best, _)| load.compare(best));
-        if order == Ordering::Greater || !screen.is_eligible(at) {
+        if order == Ordering::Greater || !screen.is_eligible(at) || !trusts(at, screen, random) {
             continue;
         }
         let share = share(load);

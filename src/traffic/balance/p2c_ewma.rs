@@ -3,7 +3,7 @@
 //! Two choices avoid the herd that runs to the single best endpoint, and the product sees both an endpoint that is slow
 //! and one that is about to be.
 
-use super::screen::Screen;
+use super::screen::{DISTRUST, Screen};
 use super::tier::Member;
 use base::rng::Rng;
 
@@ -28,7 +28,11 @@ pub(super) fn pick(members: &[Member], screen: &mut Screen<'_>, random: &mut Rng
                 first = Some(at);
                 continue;
             };
-            return Some(if is_better(at, other, members, screen) { at } else { other });
+            let better = match (screen.is_distrusted(at), screen.is_distrusted(other)) {
+                (false, false) | (true, true) => is_better(at, other, members, screen),
+                (distrusted, _) => distrusted == (random.index(DISTRUST) == 0),
+            };
+            return Some(if better { at } else { other });
         }
         if screen.is_stopped() {
             return None;

@@ -50,6 +50,10 @@ pub(super) enum Mode {
 /// Full endpoints that a key passes along its own order before the rest is looked through.
 const DETOURS_MAX: u32 = 32;
 
+/// A distrusted member (see [`Screen::is_distrusted`]) is preferred to others once in so many times: often enough to serve
+/// what the others cannot, seldom enough to be no trap.
+pub(super) const DISTRUST: usize = 8;
+
 /// Answers for one tier, one mode and one attempt.
 pub(super) struct Screen<'a> {
     tier: &'a Tier,
@@ -177,6 +181,17 @@ impl<'a> Screen<'a> {
         cell.health() == Health::Up
             && cell.service() == Service::Ready
             && ejection_key(cell, place, self.now).is_none_or(|key| !survey.honoured.contains(place, key))
+    }
+
+    /// Whether the member at `at`, which passes only because too many are ejected, failed its last attempt as well. It is
+    /// idle because it fails at once, and that must not attract more. Costs nothing while the choice meets nobody ejected.
+    pub(super) fn is_distrusted(&self, at: usize) -> bool {
+        self.survey.is_some() && self.is_failing(self.cell(at))
+    }
+
+    #[cold]
+    fn is_failing(&self, cell: &EndpointCell) -> bool {
+        cell.failures_in_a_row() > 0 && cell.ejected_since(self.now).is_some()
     }
 
     /// The health of the tier, the same during the whole choice.

@@ -368,6 +368,23 @@ fn ejections_are_honoured_up_to_thirty_percent_and_never_for_the_last() {
 }
 
 #[test]
+fn ejected_endpoints_beyond_the_cap_attract_nobody_by_being_idle() {
+    for algorithm in ALL {
+        let upstream = equal(algorithm, 6);
+        (0..2).for_each(|at| eject(&upstream, at));
+        // The others answer, and have something to do.
+        for endpoint in &upstream.endpoints[2..] {
+            endpoint.cell.observe(NOW, Duration::from_millis(1), Outcome::Success, &RULES);
+            (0..20).for_each(|_| endpoint.cell.begin());
+        }
+        let counts = counts(&upstream, 10_000);
+        let failing = counts[0] + counts[1];
+        let most = if algorithm == Algorithm::RingHash { 4000 } else { 2200 };
+        assert!(failing < most, "{algorithm:?}: {counts:?}, and a fifth is its share");
+    }
+}
+
+#[test]
 fn the_last_endpoint_that_is_up_cannot_be_ejected() {
     for algorithm in ALL {
         let upstream = equal(algorithm, 3);
