@@ -25,6 +25,7 @@ mod endpoint;
 mod harness;
 mod load;
 mod metrics;
+mod names;
 mod oracle;
 mod plan;
 mod proof;

@@ -307,6 +307,7 @@ pub(crate) enum Purpose {
     Accept = 4,
     Windows = 5,
     Pieces = 6,
+    Names = 7,
 }
 
 impl Answer {

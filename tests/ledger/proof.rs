@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use crate::book::{Attempt, Body, Book, Outcome, Pages, Place, Witness};
 use crate::director;
+use crate::names;
 use crate::oracle::{self, Books, Record};
 use crate::plan::{Mix, Plan};
 use crate::talk::Flaw;
@@ -139,7 +140,8 @@ pub(crate) fn the_same_seed_is_the_same_run() -> Result<(), String> {
         let answers = requests.flat_map(|request| {
             (0..3).map(move |nth| format!("{request:?} {:?}", plan.answer(&request, nth)))
         });
-        (answers.collect::<Vec<String>>(), director::windows(plan, 10_000, 3))
+        let windows = director::windows(plan, 10_000, 3);
+        (answers.collect::<Vec<String>>(), windows, names::changes(plan, 10_000))
     };
     if run(7) != run(7) || run(7) == run(8) {
         return Err("a seed does not decide over its run".into());

@@ -26,6 +26,8 @@ pub(crate) struct Stage {
     addresses: Vec<SocketAddr>,
     /// Whether the configuration has limits that are meant to be reached.
     pub(crate) sheds: bool,
+    /// Whether endpoints come and go while it runs.
+    moves: bool,
 }
 
 /// The endpoints of a scenario.
@@ -47,6 +49,8 @@ impl Endpoints {
 pub(crate) struct Settings<'a> {
     pub(crate) top: &'a str,
     pub(crate) listener: &'a str,
+    /// Endpoints that come by names, and how many of those of this process they stand for: the last ones.
+    pub(crate) named: (&'a str, usize),
     pub(crate) upstream: &'a str,
     /// Nodes in the route of requests without further rules.
     pub(crate) route: &'a str,
@@ -61,15 +65,16 @@ impl Stage {
         settings: Settings<'_>,
     ) -> Stage {
         let addresses = endpoints.addresses();
-        let ringway = Ringway::start(&configuration(&addresses, settings), io);
+        let ringway = Ringway::start(&configuration(endpoints, settings), io);
         let web = ringway.address("web");
-        Stage { plan, book, ringway, web, addresses, sheds: false }
+        let moves = settings.named.1 > 0;
+        Stage { plan, book, ringway, web, addresses, sheds: false, moves }
     }
 
     /// Waits until nothing is under way, takes in the log, ends everything (with what the suite always asks for: all
     /// that was held is given back) and judges.
     pub(crate) fn close(self, endpoints: Endpoints, losses: bool) -> Report {
-        let Stage { plan, book, ringway, addresses, sheds, .. } = self;
+        let Stage { plan, book, ringway, addresses, sheds, moves, .. } = self;
         wait_for_quiet(&ringway);
         let log = read_log(&ringway, &book);
         let metrics = ringway.admin("/metrics").text();
@@ -81,7 +86,7 @@ impl Stage {
         let pages = book.pages();
         let books = Books { plan, pages: &pages, log: &log, endpoints: &addresses, losses, sheds };
         let mut verdict: Verdict = oracle::judge(&books);
-        verdict.wrong.extend(metrics::compare(&metrics, &log));
+        verdict.wrong.extend(metrics::compare(&metrics, &log, moves));
         Report { verdict, counts: pages.counts.clone() }
     }
 }
@@ -93,15 +98,18 @@ pub(crate) fn own_address(index: usize) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, high | 0x80, low, last)), 0)
 }
 
-fn configuration(endpoints: &[SocketAddr], settings: Settings<'_>) -> String {
-    let endpoints: String = endpoints.iter().map(|address| format!("endpoint \"{address}\"\n")).collect();
-    let Settings { top, listener, upstream, route } = settings;
+fn configuration(endpoints: &Endpoints, settings: Settings<'_>) -> String {
+    let Settings { top, listener, named: (names, named), upstream, route } = settings;
+    let here = &endpoints.here[..endpoints.here.len() - named];
+    let addresses = here.iter().map(Endpoint::address);
+    let addresses = addresses.chain(endpoints.processes.iter().map(EndpointProcess::address));
+    let endpoints: String = addresses.map(|address| format!("endpoint \"{address}\"\n")).collect();
     format!(
         "{top}
 listener \"web\" {{ bind \"127.0.0.1:0\"
 {listener}
 }}
-upstream \"pool\" {{ {endpoints}
+upstream \"pool\" {{ {endpoints}{names}
 {upstream}
 }}
 site \"*\" {{
