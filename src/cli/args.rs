@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Ask a running Ringway how it is
     #[command(after_help = help::STATUS_SHORT, after_long_help = help::STATUS)]
     Status(Status),
+    /// Tell a running Ringway to read its configuration again
+    #[command(after_help = help::RELOAD_SHORT, after_long_help = help::RELOAD)]
+    Reload(Reload),
     /// Take an endpoint of a running Ringway out of service, bring it back, or change its weight
     #[command(subcommand, after_help = help::ENDPOINT, after_long_help = help::ENDPOINT, disable_help_subcommand = true)]
     Endpoint(Endpoint),
@@ -145,6 +148,22 @@ pub(crate) struct Status {
     /// Take the admin address from this configuration file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reload {
+    /// Admin address, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin, conflicts_with = "config")]
+    pub(crate) admin: Option<AdminAddr>,
+    /// Take the admin address from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Only say what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     /// Print what the admin API answers, as JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -300,7 +319,7 @@ mod tests {
 
     #[test]
     fn words_of_other_commands_are_refused() {
-        for line in ["ringway top", "ringway explain GET /", "ringway reload", "ringway config"] {
+        for line in ["ringway top", "ringway explain GET /", "ringway config"] {
             let kind = refusal(line);
             let expected =
                 [ErrorKind::InvalidSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
@@ -312,7 +331,7 @@ mod tests {
     fn every_subcommand_is_in_the_help_and_teaches_by_example() {
         let mut command = CommandLine::command();
         let top = command.render_long_help().to_string();
-        for name in ["run", "demo", "check", "config", "status", "endpoint", "version"] {
+        for name in ["run", "demo", "check", "config", "status", "reload", "endpoint", "version"] {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");
             let long = sub.render_long_help().to_string();
@@ -324,7 +343,7 @@ mod tests {
             let long = form.render_long_help().to_string();
             assert!(long.contains(&format!("ringway config {}", form.get_name())), "no example:\n{long}");
         }
-        for later in ["explain", "reload", "drain", "top", "plan"] {
+        for later in ["explain", "drain", "top", "plan"] {
             assert!(!top.contains(&format!("\n  {later} ")), "{later} is listed:\n{top}");
         }
     }

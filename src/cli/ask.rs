@@ -16,14 +16,14 @@ use wire::http::{Method, ResponseHead};
 pub(crate) enum AskError {
     /// Nobody listens there, or it is out of reach.
     Connect(io::Error),
-    /// The connection broke or took longer than [`ANSWER_TIME_MAX`].
+    /// The connection broke or took too long.
     Exchange(io::Error),
     /// What answered does not speak HTTP/1.1, or not to its end.
     NotHttp,
     /// More than [`ANSWER_BYTES_MAX`].
     TooLong,
-    /// Some other status than 200, with the detail that came with it.
-    Status { status: u16, detail: String },
+    /// Some other status than 200, with the problem document that came with it and its detail.
+    Status { status: u16, detail: String, problem: Box<Value> },
     /// The body is no JSON.
     NotJson,
 }
@@ -35,10 +35,10 @@ impl fmt::Display for AskError {
             AskError::Exchange(error) => write!(f, "no answer: {error}"),
             AskError::NotHttp => f.write_str("what listens there does not speak HTTP"),
             AskError::TooLong => write!(f, "the answer is longer than {ANSWER_BYTES_MAX} bytes"),
-            AskError::Status { status, detail } if detail.is_empty() => {
+            AskError::Status { status, detail, .. } if detail.is_empty() => {
                 write!(f, "answered with status {status}")
             }
-            AskError::Status { status, detail } => write!(f, "answered with status {status}: {detail}"),
+            AskError::Status { status, detail, .. } => write!(f, "answered with status {status}: {detail}"),
             AskError::NotJson => f.write_str("what listens there is not the admin API of Ringway"),
         }
     }
@@ -48,15 +48,27 @@ impl fmt::Display for AskError {
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// For the whole answer, also one that drips in.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
+/// The same for a configuration that is read, compiled and put into force.
+pub(crate) const RELOAD_TIME_MAX: Duration = Duration::from_secs(60);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// The JSON at `path`.
 pub(crate) fn ask(admin: &AdminAddr, path: &str) -> Result<Value, AskError> {
-    exchange_with(admin, format!("GET {path} HTTP/1.1\r\n{FIELDS}\r\n"))
+    exchange_with(admin, format!("GET {path} HTTP/1.1\r\n{FIELDS}\r\n"), ANSWER_TIME_MAX)
 }
 
 /// The answer to `body` at `path`.
 pub(crate) fn tell(admin: &AdminAddr, path: &str, body: &Value) -> Result<Value, AskError> {
+    tell_within(admin, path, body, ANSWER_TIME_MAX)
+}
+
+/// The same for what takes longer.
+pub(crate) fn tell_within(
+    admin: &AdminAddr,
+    path: &str,
+    body: &Value,
+    time_max: Duration,
+) -> Result<Value, AskError> {
     let body = body.to_string();
     let length = body.len();
     exchange_with(
@@ -64,13 +76,14 @@ pub(crate) fn tell(admin: &AdminAddr, path: &str, body: &Value) -> Result<Value,
         format!(
             "POST {path} HTTP/1.1\r\n{FIELDS}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         ),
+        time_max,
     )
 }
 
 const FIELDS: &str = "Host: localhost\r\nAccept: application/json\r\nConnection: close\r\n";
 
-fn exchange_with(admin: &AdminAddr, request: String) -> Result<Value, AskError> {
-    let deadline = Instant::now() + ANSWER_TIME_MAX;
+fn exchange_with(admin: &AdminAddr, request: String, time_max: Duration) -> Result<Value, AskError> {
+    let deadline = Instant::now() + time_max;
     match admin {
         AdminAddr::Ip(addr) => {
             let stream = TcpStream::connect_timeout(addr, CONNECT_TIME_MAX).map_err(AskError::Connect)?;
@@ -125,9 +138,9 @@ fn understand(received: &mut [u8]) -> Result<Value, AskError> {
     }
     let value: Result<Value, _> = serde_json::from_slice(&rest[read.payload]);
     if head.status != 200 {
-        let detail =
-            value.ok().and_then(|value| value["detail"].as_str().map(str::to_owned)).unwrap_or_default();
-        return Err(AskError::Status { status: head.status, detail });
+        let problem = Box::new(value.unwrap_or_default());
+        let detail = problem["detail"].as_str().unwrap_or_default().to_owned();
+        return Err(AskError::Status { status: head.status, detail, problem });
     }
     value.map_err(|_| AskError::NotJson)
 }

@@ -4,7 +4,7 @@
 
 use crate::args::Check;
 use crate::exit::{Exit, print, say};
-use config::{Code, Config, Problem, Problems, Severity};
+use config::{Config, Problem, Problems, Severity};
 use serde_json::json;
 use std::path::Path;
 use traffic::Snapshot;
@@ -53,21 +53,14 @@ pub(crate) fn compile(loaded: config::Loaded, workers: usize) -> Result<Ready, P
     let config::Loaded { config, mut warnings } = loaded;
     match control_plane::compile(&config, workers, None) {
         Ok(compiled) => {
-            warnings.extend(compiled.warnings.iter().map(|problem| late(Severity::Warning, problem)));
+            warnings.extend(compiled.warnings.iter().map(control_plane::Problem::to_warning));
             Ok(Ready { config, snapshot: compiled.snapshot, warnings })
         }
         Err(problems) => {
-            warnings.extend(problems.iter().map(|problem| late(Severity::Error, problem)));
+            warnings.extend(problems.iter().map(control_plane::Problem::to_error));
             Err(Problems(warnings))
         }
     }
-}
-
-/// A problem that the compiler found. It knows the place, but not the text there.
-fn late(severity: Severity, problem: &control_plane::Problem) -> Problem {
-    let what = format!("{}: {}", problem.origin, problem.what);
-    let hint = (!problem.hint.is_empty()).then(|| problem.hint.clone());
-    Problem { severity, code: Code::Value, place: None, what, hint }
 }
 
 /// All problems on standard error, an empty line between two.

@@ -29,6 +29,7 @@ Standard error says where it listens, one line per address; port 0 is replaced b
 Signals:
   SIGTERM, SIGINT   stop gracefully: /ready answers 503, nothing new is accepted, what was accepted
                     is finished within 30 seconds; a second one ends at once with status 1
+  SIGHUP            read CONFIG again, as `ringway reload` does; the outcome is on standard error
   SIGUSR1           reopen log files, after they were moved away
 
 Workers: one per CPU of the affinity mask, fewer under a CPU quota of the control group. With one
@@ -103,6 +104,20 @@ Examples:
   ringway status --json | jq .upstreams       {\"status\":…,\"upstreams\":…}
 
 Exit status: 0 when it answered; 1 when it did not.";
+
+pub(crate) const RELOAD_SHORT: &str = "`ringway reload --help` shows examples and exit statuses.";
+pub(crate) const RELOAD: &str = "\
+The running process reads the file that it was started with, compiles it beside the configuration in
+force and takes it over with the next request of every connection. Nothing that did not change is
+touched. With any error the one in force stays; the problems are those of `ringway check`.
+
+Examples:
+  ringway reload                              at 127.0.0.1:9901
+  ringway reload --dry-run                    what would change, and when it would count
+  ringway reload --admin unix:/run/ringway/admin.sock
+  ringway reload --config /etc/ringway/ringway.kdl --json
+
+Exit status: 0 when it is in force; 1 when it could not be done; 2 when the configuration is wrong.";
 
 pub(crate) const ENDPOINT: &str = "\
 Examples:

@@ -21,6 +21,7 @@ mod help;
 mod limits;
 mod listen;
 mod memory;
+mod reload;
 mod run;
 #[cfg(test)]
 mod scratch;
@@ -58,6 +59,7 @@ fn perform(command: Command) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Status(args) => status::status(&args),
+        Command::Reload(args) => reload::reload(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Version(args) => version::version(&args),
     }

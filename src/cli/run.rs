@@ -6,6 +6,7 @@ use crate::exit::{Exit, complain};
 use crate::serve::{Main, Unwatched};
 use crate::start;
 use config::{Address, Loaded, NoAddress, Target, model};
+use std::path::Path;
 
 pub(crate) fn run(args: Run) -> Exit {
     if args.short.tcp {
@@ -19,13 +20,13 @@ pub(crate) fn run(args: Run) -> Exit {
         }),
         None => from_words(&args.short).map_err(|error| complain(Exit::Refused, error, None)),
     };
-    serve(loaded).unwrap_or_else(|exit| exit)
+    serve(loaded, args.config.as_deref()).unwrap_or_else(|exit| exit)
 }
 
-fn serve(loaded: Result<Loaded, Exit>) -> Result<Exit, Exit> {
+fn serve(loaded: Result<Loaded, Exit>, file: Option<&Path>) -> Result<Exit, Exit> {
     let loaded = loaded?;
     let main = Main::new().map_err(|error| complain(Exit::Failed, format_args!("signals: {error}"), None))?;
-    let node = start::start(loaded)?;
+    let node = start::start(loaded, file)?;
     Ok(main.serve(node, &mut Unwatched))
 }
 

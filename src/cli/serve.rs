@@ -98,7 +98,9 @@ async fn serve(signals: &mut Signals, mut node: Node, watch: &mut dyn Watch) -> 
                 false
             }
             Some(()) = reload.recv() => {
-                say("SIGHUP: this version does not reload; restart it to apply a new configuration");
+                if !node.control.reload("SIGHUP") {
+                    say("SIGHUP: too much waits already; send it again later");
+                }
                 false
             }
             _ = ticks.tick(), if !draining => !watch.tick(&node),

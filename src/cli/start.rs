@@ -20,6 +20,7 @@ use control_plane::{Budget, ControlPlane, DoesNotFit, NodeFacts};
 use data_plane::WorkerStart;
 use runtime::{IoChoice, Remote, Selection};
 use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use traffic::Snapshot;
@@ -39,8 +40,8 @@ pub(crate) struct Node {
     pub(crate) files: SocketFiles,
 }
 
-/// Starts everything; what keeps it from starting has been printed.
-pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
+/// Starts everything; what keeps it from starting has been printed. `file` is where the configuration was read from.
+pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node, Exit> {
     let started = SystemTime::now();
     let cpus = Cpus::detect();
     let workers = match loaded.config.workers {
@@ -91,6 +92,7 @@ pub(crate) fn start(loaded: config::Loaded) -> Result<Node, Exit> {
     let control = control_plane::spawn(control_plane::Start {
         admin: config.admin.binds.iter().map(addr).collect(),
         config,
+        file: file.map(Path::to_owned),
         snapshot: Arc::clone(&snapshot),
         publishers: mail.publishers,
         bound,

@@ -10,13 +10,14 @@ use config::Address;
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 
 /// Where examples and documentation put the admin API.
 pub(crate) const USUAL: AdminAddr =
     AdminAddr::Ip(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9901));
 
 pub(crate) fn status(args: &Status) -> Exit {
-    let admin = match place(args) {
+    let admin = match place(args.admin.as_ref(), args.config.as_deref()) {
         Ok(admin) => admin,
         Err(exit) => return exit,
     };
@@ -41,8 +42,9 @@ pub(crate) fn not_asked(admin: &AdminAddr, error: &AskError) -> Exit {
     complain(Exit::Failed, format_args!("admin API at {admin}: {error}"), next_step)
 }
 
-fn place(args: &Status) -> Result<AdminAddr, Exit> {
-    let Some(file) = &args.config else { return Ok(args.admin.clone().unwrap_or(USUAL)) };
+/// The admin address that was named, or the one in the configuration file that was, or the usual one.
+pub(crate) fn place(admin: Option<&AdminAddr>, config: Option<&Path>) -> Result<AdminAddr, Exit> {
+    let Some(file) = config else { return Ok(admin.cloned().unwrap_or(USUAL)) };
     let loaded = check::load(file).map_err(|problems| {
         check::report(&problems.0);
         complain(Exit::Refused, format_args!("{} does not load", file.display()), None)
@@ -288,7 +290,7 @@ mod tests {
                 "{admin}\nlistener \"web\" {{ bind \"127.0.0.1:0\" }}\nsite \"*\" {{ route \"/\" {{ respond 200 }} }}\n"
             );
             let config = Some(scratch.write("a.kdl", &text));
-            place(&Status { admin: None, config, json: false })
+            place(None, config.as_deref())
         };
         let loopback = AdminAddr::Ip(([127, 0, 0, 1], 9901).into());
         assert_eq!(file("admin { bind \"0.0.0.0:9901\" }"), Ok(loopback));

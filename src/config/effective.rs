@@ -74,27 +74,8 @@ impl Listing<'_> {
     fn leaf(&mut self, value: &Value, pointer: &str, name: &str) {
         let from =
             self.config.provenance.written(pointer).map_or("default".to_owned(), |place| place.to_string());
-        let value = match value {
-            Value::Array(items) => items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| self.shown(item, &format!("{pointer}/{index}")))
-                .collect::<Vec<_>>()
-                .join(" "),
-            other => self.shown(other, pointer),
-        };
+        let value = shown(self.config, value, pointer);
         self.values.push(EffectiveValue { name: name.to_owned(), value, from });
-    }
-
-    fn shown(&self, value: &Value, pointer: &str) -> String {
-        match self.config.provenance.reference(pointer) {
-            Some(Reference::Environment(name)) => format!("(env){name:?}"),
-            Some(Reference::File(path)) => format!("(file){path:?}"),
-            None => match value {
-                Value::Bool(flag) => format!("#{flag}"),
-                other => other.to_string(),
-            },
-        }
     }
 
     /// What each route takes over from its site and upstream, as far as it says nothing itself.
@@ -184,6 +165,29 @@ impl Listing<'_> {
     }
 }
 
+/// A value as it would be written; references stand for themselves.
+pub(crate) fn shown(config: &Config, value: &Value, pointer: &str) -> String {
+    match (config.provenance.reference(pointer), value) {
+        (Some(Reference::Environment(name)), _) => format!("(env){name:?}"),
+        (Some(Reference::File(path)), _) => format!("(file){path:?}"),
+        (None, Value::Array(items)) => {
+            let items = items.iter().enumerate();
+            items
+                .map(|(index, item)| shown(config, item, &format!("{pointer}/{index}")))
+                .collect::<Vec<_>>()
+                .join(" ")
+        }
+        (None, Value::Object(members)) => {
+            let members = members.iter();
+            let members = members
+                .map(|(key, value)| format!("{key} {}", shown(config, value, &format!("{pointer}/{key}"))));
+            format!("{{ {} }}", members.collect::<Vec<_>>().join("; "))
+        }
+        (None, Value::Bool(flag)) => format!("#{flag}"),
+        (None, other) => other.to_string(),
+    }
+}
+
 /// The upstream of a route that has just one.
 fn one_upstream<'a>(config: &'a Config, route: &crate::model::Route) -> Option<&'a crate::model::Upstream> {
     let mut names = route.upstreams();
@@ -192,7 +196,7 @@ fn one_upstream<'a>(config: &'a Config, route: &crate::model::Route) -> Option<&
 }
 
 /// The member that names an object, and its text.
-fn label(item: &Value) -> Option<(&'static str, String)> {
+pub(crate) fn label(item: &Value) -> Option<(&'static str, String)> {
     for key in ["name", "address", "prefix"] {
         if let Some(Value::String(text)) = item.get(key) {
             return Some((key, format!("{text:?}")));

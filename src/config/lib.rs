@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod decode;
+mod diff;
 mod document;
 mod effective;
 mod environment;
@@ -28,6 +29,7 @@ mod serialize;
 mod source;
 mod validate;
 
+pub use diff::{Change, Changes, Effect, Kind};
 pub use effective::{Effective, EffectiveValue};
 pub use environment::{Environment, Sealed, System};
 pub use format::format;

@@ -17,6 +17,15 @@ impl Config {
 
     /// The JSON encoding as a value. Strings from outside the text stand as `{"env": …}` or `{"file": …}`.
     pub fn to_value(&self) -> Value {
+        let mut value = self.to_plain_value();
+        if self.provenance.has_references() {
+            refer(&mut value, &mut String::new(), &self.provenance);
+        }
+        value
+    }
+
+    /// The same with the values that references stand for: to compare, never to show.
+    pub(crate) fn to_plain_value(&self) -> Value {
         let mut root = Map::new();
         let mut put = |key: &str, value: Result<Value, serde_json::Error>| {
             // The model has string keys and finite numbers only, so that nothing in it can be refused.
@@ -41,11 +50,12 @@ impl Config {
         put("listeners", serde_json::to_value(&self.listeners));
         put("upstreams", serde_json::to_value(&self.upstreams));
         put("sites", serde_json::to_value(&self.sites));
-        let mut value = Value::Object(root);
-        if self.provenance.has_references() {
-            refer(&mut value, &mut String::new(), &self.provenance);
-        }
-        value
+        Value::Object(root)
+    }
+
+    /// Where the value of a JSON pointer stands in the text, as `file:line:column`; `None` for a default.
+    pub(crate) fn written_at(&self, pointer: &str) -> Option<String> {
+        self.provenance.written(pointer).map(|place| place.to_string())
     }
 }
 

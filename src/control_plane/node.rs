@@ -2,12 +2,13 @@
 
 use crate::budget::Budget;
 use crate::compile::live::Live;
-use crate::deploy::Figures;
+use crate::deploy::{Figures, Reloads};
 use crate::names::Names;
 use crate::probes::{Board, Panics};
 use crate::telemetry::access_log;
 use base::Instant;
 use base::addr::Addr;
+use config::Config;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -56,6 +57,28 @@ pub(crate) struct Node {
     draining: AtomicBool,
     snapshot: Mutex<Arc<Snapshot>>,
     live: Mutex<Arc<Live>>,
+    pub(crate) reloads: Reloads,
+    in_force: Mutex<Arc<InForce>>,
+}
+
+/// The configuration in force.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) config: Arc<Config>,
+    /// See [`crate::deploy::hash`].
+    pub(crate) hash: Arc<str>,
+    /// The file, or who sent it.
+    pub(crate) source: String,
+    pub(crate) since: SystemTime,
+    /// What in it counts only after a restart.
+    pub(crate) at_restart: Vec<String>,
+}
+
+impl InForce {
+    /// What the process is started with.
+    pub(crate) fn first(config: Arc<Config>, source: String, since: SystemTime) -> InForce {
+        InForce { hash: crate::deploy::hash(&config), config, source, since, at_restart: Vec::new() }
+    }
 }
 
 impl Node {
@@ -65,6 +88,7 @@ impl Node {
         clock: fn() -> Instant,
         access_log: Option<Arc<access_log::Shared>>,
         snapshot: Arc<Snapshot>,
+        in_force: InForce,
     ) -> Self {
         Node {
             facts,
@@ -80,7 +104,22 @@ impl Node {
             draining: AtomicBool::new(false),
             snapshot: Mutex::new(snapshot),
             live: Mutex::default(),
+            reloads: Reloads::default(),
+            in_force: Mutex::new(Arc::new(in_force)),
         }
+    }
+
+    /// The configuration in force.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.in_force.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The deployer has put another configuration into force.
+    pub(crate) fn set_in_force(&self, in_force: InForce) {
+        let mut place = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *place, Arc::new(in_force));
+        drop(place);
+        drop(old);
     }
 
     /// The generation in force.

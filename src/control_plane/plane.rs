@@ -1,8 +1,8 @@
 //! Starts and stops the control plane: its thread, its tasks, the log writer.
 
 use crate::admin::{self, server};
-use crate::deploy::{Bound, Deployer, Means, Wake};
-use crate::node::{Node, NodeFacts};
+use crate::deploy::{Bound, Deployer, Door, Means, Replacement, Wake, Wanted};
+use crate::node::{InForce, Node, NodeFacts};
 use crate::notice::notice;
 use crate::telemetry::access_log::{AccessLog, Reopener};
 use crate::{names, probes};
@@ -11,6 +11,7 @@ use base::addr::Addr;
 use base::publish::Publisher;
 use base::spsc::Consumer;
 use config::Config;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +23,8 @@ use traffic::stats::WorkerStats;
 /// What the control plane needs to begin.
 pub struct Start {
     pub config: Config,
+    /// Where `config` was read from, to be read again on request; `None` when it stands in no file.
+    pub file: Option<PathBuf>,
     /// The compiled form of `config`, which the workers start with.
     pub snapshot: Arc<Snapshot>,
     /// One per worker, for later generations.
@@ -59,6 +62,7 @@ pub enum ReadyState {
 #[derive(Debug)]
 pub struct ControlPlane {
     node: Arc<Node>,
+    door: Door,
     admin: Vec<Addr>,
     log: Option<AccessLog>,
     thread: JoinHandle<()>,
@@ -73,27 +77,36 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let log = AccessLog::start(&start.config.access_log, start.logs)?;
     let shared_log = log.as_ref().map(|log| Arc::clone(log.shared()));
-    let node =
-        Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, Arc::clone(&start.snapshot)));
-    node.first_round.expect(probes::plan(&start.config, &start.snapshot).len());
-    for (upstream, name, _) in names::of(&start.config) {
-        node.names.expect(names::key(&upstream.name, name), node.now());
+    let config = Arc::new(start.config);
+    let file = start.file.as_ref().map(|file| file.display().to_string());
+    let source = file.unwrap_or_else(|| "command line".to_owned());
+    let in_force = InForce::first(Arc::clone(&config), source, start.node.started);
+    let snapshot = Arc::clone(&start.snapshot);
+    let node = Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, snapshot, in_force));
+    node.first_round.expect(probes::plan(&config, &start.snapshot).len());
+    for (upstream, name, _) in names::of(&config) {
+        node.names.expect(names::key(&upstream.name, name), Some(node.now()));
     }
-    let means =
-        Means { config: start.config, publishers: start.publishers, bound: start.bound, wake: start.wake };
+    let Start { file, publishers, bound: bounds, wake, .. } = start;
+    let (deployer, door) =
+        Deployer::new(Arc::clone(&node), Means { config, file, publishers, bound: bounds, wake });
 
     let (stop, stopped) = oneshot::channel();
-    let for_thread = Arc::clone(&node);
+    let (for_thread, for_orders) = (Arc::clone(&node), door.clone());
     let thread = thread::Builder::new().name("control".into()).spawn(move || {
-        runtime.block_on(run(for_thread, bound, means, stopped));
+        runtime.block_on(run(for_thread, bound, (deployer, door), stopped));
         // Lookups of names would hold a blocking thread; nothing else does, and the process must be able to end.
         runtime.shutdown_timeout(Duration::from_millis(100));
     })?;
-    Ok(ControlPlane { node, admin, log, thread, stop })
+    Ok(ControlPlane { node, door: for_orders, admin, log, thread, stop })
 }
 
-async fn run(node: Arc<Node>, bound: Vec<server::Bound>, means: Means, stopped: oneshot::Receiver<()>) {
-    let (deployer, door) = Deployer::new(Arc::clone(&node), means);
+async fn run(
+    node: Arc<Node>,
+    bound: Vec<server::Bound>,
+    (deployer, door): (Deployer, Door),
+    stopped: oneshot::Receiver<()>,
+) {
     tokio::spawn(deployer.run(door.clone()));
     let slots = Arc::new(Semaphore::new(server::CONNECTIONS_MAX));
     for listener in bound {
@@ -124,6 +137,13 @@ impl ControlPlane {
     /// `/ready` says 503 from now on; nothing else changes.
     pub fn begin_drain(&self) {
         self.node.begin_drain();
+    }
+
+    /// Reads the configuration file again and puts it into force; what becomes of it is logged. False when too much
+    /// waits already.
+    pub fn reload(&self, by: &str) -> bool {
+        let (wanted, by) = (Wanted::File, by.to_owned());
+        self.door.replace_later(Replacement { wanted, dry_run: false, expected: None, by })
     }
 
     /// Opens the access-log file anew, as after a rotation; lines logged before go to the old file.

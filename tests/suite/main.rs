@@ -28,4 +28,5 @@ mod overload;
 mod overload_rate;
 mod piped;
 mod proxying;
+mod reload;
 mod smuggling;

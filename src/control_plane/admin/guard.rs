@@ -6,7 +6,7 @@
 
 use super::problem::Problem;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base::addr::Addr;
@@ -61,13 +61,30 @@ fn refuses_change(request: &Request, reach: Reach) -> Option<Problem> {
             allowed here; add a loopback address or a unix socket to `admin { bind … }` for changes";
         return Some(Problem::new(StatusCode::FORBIDDEN, detail));
     }
-    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
-    let essence = kind.split(';').next().unwrap_or("").trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
-        let detail = "send JSON, and say so: Content-Type: application/json";
-        return Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
+    // No form can send a PUT; the type says in which of its encodings a configuration is.
+    let may_be_kdl = request.method() == Method::PUT;
+    if media_type(request.headers()).eq_ignore_ascii_case("application/json")
+        || (may_be_kdl && is_kdl(request.headers()))
+    {
+        return None;
     }
-    None
+    let detail = if may_be_kdl {
+        "say what is sent: Content-Type: application/json, or application/kdl"
+    } else {
+        "send JSON, and say so: Content-Type: application/json"
+    };
+    Some(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail))
+}
+
+/// Whether the body is said to be KDL.
+pub(super) fn is_kdl(headers: &HeaderMap) -> bool {
+    ["application/kdl", "text/kdl"].iter().any(|kdl| media_type(headers).eq_ignore_ascii_case(kdl))
+}
+
+/// The type of the body without its parameters (RFC 9110 §8.3.1).
+fn media_type(headers: &HeaderMap) -> &str {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    kind.split(';').next().unwrap_or("").trim()
 }
 
 /// Whether `host` (with or without port) is an address, `localhost`, or absent as from HTTP/1.0 clients.

@@ -10,9 +10,11 @@
 //!   status.rs   /v1/status                                 upstreams.rs, admission.rs  /v1/upstreams
 //!   overload.rs how hard pressed the node is, in /v1/status
 //!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
+//!   config.rs   /v1/config, /v1/reload
 //! ```
 
 mod admission;
+mod config;
 mod endpoint;
 mod guard;
 mod overload;
@@ -35,7 +37,7 @@ use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use std::sync::Arc;
 
 /// All of the API. `reach` says how widely it can be reached, which decides how strict the guard is.
@@ -46,6 +48,7 @@ pub(crate) fn router(asked: Asked, reach: guard::Reach) -> Router {
         .route("/metrics", get(scrape))
         .route("/v1/status", get(status::status))
         .route("/v1/upstreams", get(upstreams::upstreams))
+        .route("/v1/config", get(config::show))
         .merge(changes(reach))
         .fallback(problem::no_such_resource)
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -58,6 +61,8 @@ pub(crate) fn router(asked: Asked, reach: guard::Reach) -> Router {
 fn changes(reach: guard::Reach) -> Router<Asked> {
     Router::new()
         .route("/v1/upstreams/{upstream}/endpoints/{address}", post(endpoint::set))
+        .route("/v1/reload", post(config::reload))
+        .route("/v1/config", put(config::replace).layer(DefaultBodyLimit::max(CONFIG_BYTES_MAX)))
         .route_layer(middleware::from_fn_with_state(reach, guard::admit_change))
 }
 
@@ -74,8 +79,10 @@ impl FromRef<Asked> for Arc<Node> {
     }
 }
 
-/// Of a request; all that is sent here is a few words.
+/// Of a request; most of what is sent here is a few words.
 const BODY_BYTES_MAX: usize = 16 << 10;
+/// Of a configuration; as for a file.
+const CONFIG_BYTES_MAX: usize = 4 << 20;
 
 /// Metrics in the OpenMetrics format when the client asks for it, else in the Prometheus text format 0.0.4.
 async fn scrape(State(node): State<Arc<Node>>, headers: HeaderMap) -> Response {

@@ -1,5 +1,6 @@
 //! Errors of the admin API as problem documents (RFC 9457).
 
+use super::config::Told;
 use axum::Json;
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,9 @@ pub(super) struct Problem {
     /// Why a node is not ready; empty for other problems.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<String>,
+    /// What is wrong with a configuration; empty for other problems.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<Told>,
 }
 
 impl Problem {
@@ -23,7 +27,13 @@ impl Problem {
             status: status.as_u16(),
             detail: detail.into(),
             reasons: Vec::new(),
+            problems: Vec::new(),
         }
+    }
+
+    pub(super) fn with(mut self, problems: Vec<Told>) -> Self {
+        self.problems = problems;
+        self
     }
 
     pub(super) fn because(mut self, reasons: Vec<String>) -> Self {
@@ -41,14 +51,20 @@ impl IntoResponse for Problem {
 }
 
 pub(super) async fn no_such_resource(uri: Uri) -> Problem {
-    let detail = format!("there is no {}; see /live /ready /metrics /v1/status /v1/upstreams", uri.path());
+    let detail =
+        format!("there is no {}; see /live /ready /metrics /v1/status /v1/upstreams /v1/config", uri.path());
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
-/// Everything that exists can either be read or be changed.
+/// What can be asked for instead stands in `Allow`.
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let detail = format!("{} cannot be asked for with {method}", uri.path());
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail);
-    let is_read = !uri.path().contains("/endpoints/");
-    ([(header::ALLOW, if is_read { "GET, HEAD" } else { "POST" })], problem).into_response()
+    let allowed = match uri.path() {
+        "/v1/config" => "GET, HEAD, PUT",
+        "/v1/reload" => "POST",
+        path if path.contains("/endpoints/") => "POST",
+        _ => "GET, HEAD",
+    };
+    ([(header::ALLOW, allowed)], problem).into_response()
 }

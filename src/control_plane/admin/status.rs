@@ -4,6 +4,7 @@ use crate::node::Node;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use traffic::stats::WorkerStats;
@@ -20,6 +21,7 @@ pub(super) struct Status {
     draining: bool,
     generation: u64,
     generations: Generations,
+    config: Config,
     driver: Driver,
     listeners: Vec<Listener>,
     connections: Connections,
@@ -40,6 +42,25 @@ struct Generations {
     failed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+}
+
+/// What is in force, and how the last change went.
+#[derive(Serialize)]
+struct Config {
+    hash: String,
+    /// The file, or who sent it.
+    source: String,
+    /// Seconds since the Unix epoch.
+    since_unix: u64,
+    reloads: BTreeMap<&'static str, u64>,
+    /// When another one was asked for last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_reload_unix: Option<u64>,
+    /// Why that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_refused: Option<String>,
+    /// What counts only after a restart.
+    at_restart: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +132,7 @@ fn collect(node: &Node) -> Status {
             failed: node.deployed.failed(),
             last_error: node.deployed.last_error(),
         },
+        config: config(node),
         driver: Driver { name: facts.driver, reason: facts.driver_reason.clone() },
         listeners: facts
             .listeners
@@ -133,6 +155,20 @@ fn collect(node: &Node) -> Status {
             dropped: log.dropped() + sum(|worker| worker.log_dropped.get()),
             failing: log.is_in_trouble(),
         }),
+    }
+}
+
+fn config(node: &Node) -> Config {
+    let (in_force, last) = (node.in_force(), node.reloads.last());
+    let unix = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    Config {
+        hash: in_force.hash.to_string(),
+        source: in_force.source.clone(),
+        since_unix: unix(in_force.since),
+        reloads: node.reloads.counts().into(),
+        last_reload_unix: last.as_ref().map(|last| unix(last.at)),
+        last_refused: last.and_then(|last| last.refused),
+        at_restart: in_force.at_restart.clone(),
     }
 }
 

@@ -32,6 +32,7 @@ fn start_on(addr: Addr) -> Node {
     let worker = Arc::new(WorkerStats::default());
     let plane = spawn(Start {
         config,
+        file: None,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),

@@ -1,7 +1,7 @@
 //! What a generation is made of beside the configuration: what operators asked for at run time, and what names stand for.
 
 use base::addr::Addr;
-use config::Target;
+use config::{Config, Target};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,6 +60,15 @@ impl Live {
     /// A name stands for these now.
     pub(crate) fn set_found(&mut self, upstream: &str, name: Target, found: Arc<[Found]>) {
         self.found.entry(upstream.into()).or_default().insert(name, found);
+    }
+
+    /// Forgets what names stand for that `config` does not have.
+    pub(crate) fn keep_names_of(&mut self, config: &Config) {
+        self.found.retain(|upstream, names| {
+            let written = config.upstream(upstream).map_or(&[][..], |upstream| &upstream.endpoints);
+            names.retain(|name, _| written.iter().any(|endpoint| endpoint.address == *name));
+            !names.is_empty()
+        });
     }
 
     /// Endpoints of which something is asked.

@@ -98,7 +98,9 @@ pub(crate) fn compile_live(
         listeners,
         routes,
         upstreams,
-        access_log: config.access_log.target != AccessLogTarget::Off,
+        // Whoever writes the log is started with the process.
+        access_log: previous
+            .map_or(config.access_log.target != AccessLogTarget::Off, |previous| previous.access_log),
     };
     Ok(Compiled { snapshot, warnings })
 }

@@ -19,6 +19,18 @@ impl Problem {
         Problem { origin: origin.clone(), what: what.into(), hint: String::new() }
     }
 
+    /// In the form of the problems that are found earlier. It knows the place, but not the text there.
+    pub fn to_error(&self) -> config::Problem {
+        let hint = (!self.hint.is_empty()).then(|| self.hint.clone());
+        let what = format!("{}: {}", self.origin, self.what);
+        config::Problem { hint, ..config::Problem::error(config::Code::Value, None, what) }
+    }
+
+    /// The same for one that the configuration loads with.
+    pub fn to_warning(&self) -> config::Problem {
+        config::Problem { severity: config::Severity::Warning, ..self.to_error() }
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
         self

@@ -1,5 +1,6 @@
 //! What can be ordered of the deployer, and what it answers.
 
+use super::{NotReplaced, Replaced, Replacement};
 use crate::compile::live::Found;
 use config::Target;
 use std::fmt;
@@ -27,6 +28,8 @@ pub(crate) enum Order {
         by: String,
         answer: oneshot::Sender<Result<Changed, Refused>>,
     },
+    /// Another configuration.
+    Replace { replacement: Replacement, answer: oneshot::Sender<Result<Replaced, NotReplaced>> },
 }
 
 /// What is to be different; what is left out stays.
@@ -113,6 +116,21 @@ impl Door {
     /// A name stands for these addresses now. Whether anybody is there to hear it.
     pub(crate) async fn found(&self, upstream: String, name: Target, found: Arc<[Found]>) -> bool {
         self.0.send(Order::Found { upstream, name, found }).await.is_ok()
+    }
+
+    /// Puts another configuration into force, and waits until it is.
+    pub(crate) async fn replace(&self, replacement: Replacement) -> Result<Replaced, NotReplaced> {
+        let (answer, answered) = oneshot::channel();
+        let order = Order::Replace { replacement, answer };
+        self.0.send(order).await.map_err(|_| NotReplaced::Stopping)?;
+        answered.await.unwrap_or(Err(NotReplaced::Stopping))
+    }
+
+    /// The same from another thread, for whoever does not wait; what becomes of it is logged. False when too many orders
+    /// wait already.
+    pub(crate) fn replace_later(&self, replacement: Replacement) -> bool {
+        let (answer, _) = oneshot::channel();
+        self.0.try_send(Order::Replace { replacement, answer }).is_ok()
     }
 
     /// Changes an endpoint, and waits until that is in force.

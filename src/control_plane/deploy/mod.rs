@@ -17,14 +17,18 @@
 
 mod door;
 mod generations;
+mod reloads;
+mod replace;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use door::{Change, Changed, Door, Order, Refused};
 pub(crate) use generations::Figures;
+pub(crate) use reloads::Reloads;
+pub(crate) use replace::{NotReplaced, Replaced, Replacement, Wanted, hash};
 
 use crate::compile::live::{Live, Wish};
-use crate::compile::{Problem, compile_live};
+use crate::compile::{Compiled, Problem, compile_live};
 use crate::node::Node;
 use crate::notice::notice;
 use crate::{names, probes};
@@ -34,6 +38,7 @@ use door::Waiting;
 use generations::Generations;
 use std::collections::HashSet;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -54,7 +59,9 @@ const RECLAIM_EVERY: Duration = Duration::from_millis(250);
 
 /// What the deployer starts with.
 pub(crate) struct Means {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
+    /// Where it was read from; `None` when it stands in no file.
+    pub(crate) file: Option<PathBuf>,
     pub(crate) publishers: Vec<Publisher<Snapshot>>,
     pub(crate) bound: Bound,
     pub(crate) wake: Wake,
@@ -64,6 +71,9 @@ pub(crate) struct Means {
 pub(crate) struct Deployer {
     node: Arc<Node>,
     config: Arc<Config>,
+    /// What the process was started with: some of it holds until it ends.
+    started: Arc<Config>,
+    file: Option<PathBuf>,
     live: Arc<Live>,
     bound: Bound,
     generations: Generations,
@@ -94,7 +104,9 @@ impl Deployer {
         let generations = Generations::new(means.publishers, means.wake, &node.snapshot());
         let deployer = Deployer {
             node,
-            config: Arc::new(means.config),
+            started: Arc::clone(&means.config),
+            config: means.config,
+            file: means.file,
             live: Arc::default(),
             bound: means.bound,
             generations,
@@ -119,6 +131,14 @@ impl Deployer {
         loop {
             tokio::select! {
                 order = self.orders.recv() => match order {
+                    Some(Order::Replace { replacement, answer }) => {
+                        let outcome = self.replace(replacement).await;
+                        if outcome.as_ref().is_ok_and(|replaced| !replaced.dry_run) {
+                            self.resolving.follow(&self.node, &self.config, &door);
+                        }
+                        // Whoever asked may have gone away.
+                        let _ = answer.send(outcome);
+                    }
                     Some(order) => self.take(order),
                     None => return,
                 },
@@ -135,13 +155,14 @@ impl Deployer {
                 Arc::make_mut(&mut self.live).set_found(&upstream, name, found);
                 self.due = true;
             }
+            // Taken by `run`, because it takes a while.
+            Order::Replace { .. } => {}
             Order::Endpoint { upstream, address, change, by, answer } => {
                 match self.set_endpoint(&upstream, &address, change, by) {
                     Ok((changed, true)) => {
                         self.due = true;
                         self.waiting.push(Waiting { upstream, address, changed, answer });
                     }
-                    // Whoever asked may have gone away.
                     Ok((changed, false)) => drop(answer.send(Ok(changed))),
                     Err(refused) => drop(answer.send(Err(refused))),
                 }
@@ -199,32 +220,24 @@ impl Deployer {
         let (config, live, previous) =
             (Arc::clone(&self.config), Arc::clone(&self.live), self.node.snapshot());
         let workers = self.node.facts.workers;
-        let compiling = tokio::task::spawn_blocking(move || {
-            let compiled = compile_live(&config, &live, workers, Some(&previous));
-            compiled.map(|compiled| {
-                let removed = removed(&previous, &compiled.snapshot);
-                (compiled.snapshot, removed)
-            })
-        });
+        let compiling = tokio::task::spawn_blocking(move || compiled(&config, &live, workers, &previous));
         let outcome = compiling.await;
         self.earliest = began + EVERY;
-        match outcome {
-            Ok(Ok((snapshot, removed))) => self.put_into_force(snapshot, &removed, began, waiting),
-            Ok(Err(problems)) => self.fail(&shown(&problems), waiting),
-            Err(error) => self.fail(&format!("internal error: {error}"), waiting),
+        let in_force = match outcome {
+            Ok(Ok(ready)) => self.put_into_force(ready, began),
+            Ok(Err(problems)) => Err(shown(&problems)),
+            Err(error) => Err(format!("internal error: {error}")),
+        };
+        match in_force {
+            Ok(snapshot) => waiting.into_iter().for_each(|waiting| waiting.conclude(&snapshot)),
+            Err(why) => self.fail(&why, waiting),
         }
     }
 
-    fn put_into_force(
-        &mut self,
-        mut snapshot: Snapshot,
-        removed: &[Arc<EndpointCell>],
-        began: Instant,
-        waiting: Vec<Waiting>,
-    ) {
-        if let Err(why) = (self.bound)(&mut snapshot) {
-            return self.fail(&why, waiting);
-        }
+    /// Hands a generation of `self.config` to the workers; the error says why the one in force stays.
+    fn put_into_force(&mut self, ready: Ready, began: Instant) -> Result<Arc<Snapshot>, String> {
+        let Ready { mut snapshot, removed, .. } = ready;
+        (self.bound)(&mut snapshot)?;
         let snapshot = Arc::new(snapshot);
         self.generations.publish(&snapshot, &self.node.deployed);
         for cell in removed {
@@ -233,7 +246,7 @@ impl Deployer {
         self.follow_checks(&snapshot);
         self.node.set_snapshot(Arc::clone(&snapshot));
         self.node.deployed.succeed(began.elapsed());
-        waiting.into_iter().for_each(|waiting| waiting.conclude(&snapshot));
+        Ok(snapshot)
     }
 
     /// Endpoints of names that the node still waits for belong to the first round of checks: it is not ready before.
@@ -255,6 +268,26 @@ impl Deployer {
             let _ = answer.send(Err(Refused::NotCompiled(why.to_owned())));
         }
     }
+}
+
+/// A generation that could be put into force.
+struct Ready {
+    snapshot: Snapshot,
+    /// What it does not have any more.
+    removed: Vec<Arc<EndpointCell>>,
+    warnings: Vec<Problem>,
+}
+
+/// Compiles the generation after `previous`; on a thread that may take its time.
+fn compiled(
+    config: &Config,
+    live: &Live,
+    workers: usize,
+    previous: &Snapshot,
+) -> Result<Ready, Vec<Problem>> {
+    let Compiled { snapshot, warnings } = compile_live(config, live, workers, Some(previous))?;
+    let removed = removed(previous, &snapshot);
+    Ok(Ready { snapshot, removed, warnings })
 }
 
 /// Cells that the next generation does not have any more.

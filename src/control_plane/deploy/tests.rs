@@ -3,6 +3,7 @@
 use super::*;
 use crate::NodeFacts;
 use crate::compile;
+use crate::node::InForce;
 use base::publish::{self, Subscriber};
 use config::{Format, Sealed};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -42,13 +43,17 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Setup) -> F) {
             budget: None,
             shared: Arc::new(traffic::overload::Node::new(traffic::overload::Supply::UNLIMITED, 1)),
         };
-        let node = Arc::new(Node::new(facts, Vec::new(), || base::Instant::ZERO, None, Arc::clone(&first)));
+        let config = Arc::new(config);
+        let in_force = InForce::first(Arc::clone(&config), "test.kdl".to_owned(), SystemTime::UNIX_EPOCH);
+        let clock = || base::Instant::ZERO;
+        let node = Arc::new(Node::new(facts, Vec::new(), clock, None, Arc::clone(&first), in_force));
         let (publisher, mut worker) = publish::channel();
         worker.retire(first);
         let woken = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&woken);
         let means = Means {
             config,
+            file: None,
             publishers: vec![publisher],
             bound: Box::new(|snapshot| {
                 snapshot.limits.connections_max = 7;

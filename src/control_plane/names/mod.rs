@@ -66,7 +66,8 @@ impl Resolving {
             let key = key(&upstream.name, name);
             let kept = before.remove(&key).filter(|(how, task)| *how == dns && !task.is_finished());
             let task = kept.unwrap_or_else(|| {
-                node.names.expect(key.clone(), node.now());
+                // Those of the start are waited for already; a node that serves does not stop to be ready for others.
+                node.names.expect(key.clone(), None);
                 let task = Task {
                     node: Arc::clone(node),
                     door: door.clone(),

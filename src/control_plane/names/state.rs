@@ -36,8 +36,8 @@ pub(crate) struct NameState {
 }
 
 impl Names {
-    /// From now on this name is one of the configuration's.
-    pub(crate) fn expect(&self, key: Key, now: Instant) {
+    /// From now on this name is one of the configuration's. `since`: the node is not ready before it has a result.
+    pub(crate) fn expect(&self, key: Key, since: Option<Instant>) {
         self.lock().entry(key).or_insert_with(|| NameState {
             addresses: Vec::new(),
             valid_until: None,
@@ -46,7 +46,7 @@ impl Names {
             answers: 0,
             failures: 0,
             changes: 0,
-            awaited_since: Some(now),
+            awaited_since: since,
         });
     }
 
@@ -119,8 +119,8 @@ mod tests {
     fn a_name_is_waited_for_until_its_first_result_but_not_for_longer_than_a_second() {
         let names = Names::default();
         let [slow, quick]: [Key; 2] = ["slow:80", "quick:80"].map(|name| ("api".into(), name.into()));
-        names.expect(slow.clone(), at(0));
-        names.expect(quick.clone(), at(0));
+        names.expect(slow.clone(), Some(at(0)));
+        names.expect(quick.clone(), Some(at(0)));
         assert_eq!(names.awaited(at(10)).len(), 2);
         assert!(names.settle(&quick) && !names.settle(&quick), "only once");
         assert_eq!(names.awaited(at(999)), [slow]);
@@ -134,7 +134,8 @@ mod tests {
         let names = Names::default();
         let key: Key = ("api".into(), "api.internal:80".into());
         assert!(!names.note_failure(&key, "x"), "a name that nobody expects is none");
-        names.expect(key.clone(), at(0));
+        names.expect(key.clone(), None);
+        assert!(names.awaited(at(0)).is_empty());
         assert!(names.note_failure(&key, "no answer"));
         assert!(!names.note_failure(&key, "no such name"));
         let state = names.all().remove(0).1;

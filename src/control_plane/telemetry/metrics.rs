@@ -68,6 +68,26 @@ fn generations(out: &mut Exposition, node: &Node) {
         .whole(&[], figures.failed());
     let help = "From beginning to compile the last generation to its being in force.";
     out.family("ringway_generation_seconds", Kind::Gauge, help).real(&[], figures.last().as_secs_f64());
+    configuration(out, node);
+}
+
+fn configuration(out: &mut Exposition, node: &Node) {
+    let (in_force, last) = (node.in_force(), node.reloads.last());
+    out.family("ringway_config_info", Kind::Gauge, "Hash of the configuration in force; always 1.")
+        .whole(&[("hash", &in_force.hash)], 1);
+    let since = in_force.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let help = "When the configuration in force came into force.";
+    out.family("ringway_config_since_timestamp_seconds", Kind::Gauge, help).real(&[], since.as_secs_f64());
+    let help = "Times that another configuration was to be put into force, by what became of it.";
+    let mut family = out.family("ringway_config_reloads", Kind::Counter, help);
+    for (result, count) in node.reloads.counts() {
+        family.whole(&[("result", result)], count);
+    }
+    let help = "1 unless the last configuration that was to be put into force was refused.";
+    let good = last.is_none_or(|last| last.refused.is_none());
+    out.family("ringway_config_last_reload_successful", Kind::Gauge, help).whole(&[], u64::from(good));
+    let help = "Settings of the configuration in force that count only after a restart.";
+    out.family("ringway_config_at_restart", Kind::Gauge, help).whole(&[], in_force.at_restart.len() as u64);
 }
 
 fn requests(out: &mut Exposition, snapshot: &Snapshot) {

@@ -21,6 +21,7 @@ pub(crate) struct Ringway {
     /// Gauges and descriptors before the first connection.
     baseline: Held,
     folder: Folder,
+    io: Io,
 }
 
 /// The usual configuration, with what a test adds to it: one listener `web`, one upstream `origin` with the
@@ -98,8 +99,8 @@ impl Ringway {
             line.split_once("admin on ").and_then(|(_, rest)| rest.trim().parse().ok())
         });
         wait_until_ready(&mut process, admin);
-        let mut ringway =
-            Ringway { process, admin, folder, baseline: Held { gauges: Vec::new(), descriptors: 0 } };
+        let baseline = Held { gauges: Vec::new(), descriptors: 0 };
+        let mut ringway = Ringway { process, admin, folder, baseline, io };
         ringway.baseline = ringway.settled();
         ringway
     }
@@ -114,15 +115,7 @@ impl Ringway {
     fn spawn_through(wrapper: &[&str], configuration: &str, io: Io) -> (Process, Folder) {
         let folder = Folder::new();
         let file = folder.path().join("ringway.kdl");
-        let log = folder.path().join("access.log");
-        let workers = if configuration.contains("workers ") { "" } else { "workers 2\n" };
-        let text = format!(
-            "io \"{}\"\n{workers}admin {{ bind \"127.0.0.1:0\" }}\naccess-log {{ file \"{}\"; format \"json\" }}\n\
-             {configuration}",
-            io.name(),
-            log.display()
-        );
-        std::fs::write(&file, text).expect("write the configuration");
+        std::fs::write(&file, complete(configuration, io, &folder)).expect("write the configuration");
         let file = file.display().to_string();
         let mut command = wrapper.to_vec();
         command.extend([binary(), "run", &file]);
@@ -166,6 +159,41 @@ impl Ringway {
              Content-Length: {length}\r\nConnection: close\r\n\r\n{json}"
         ));
         client.response("POST")
+    }
+
+    /// The file that it was started with.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.folder.path().join("ringway.kdl")
+    }
+
+    /// Another configuration in the file, with what the harness adds; nobody is told.
+    #[track_caller]
+    pub(crate) fn rewrite(&self, configuration: &str) {
+        let new = self.file().with_extension("new");
+        std::fs::write(&new, complete(configuration, self.io, &self.folder))
+            .expect("write the configuration");
+        std::fs::rename(new, self.file()).expect("replace the configuration");
+    }
+
+    /// Another configuration in the file, in force when this returns; what `/v1/reload` has answered.
+    #[track_caller]
+    pub(crate) fn reload(&self, configuration: &str) -> Value {
+        self.rewrite(configuration);
+        let answer = self.change("/v1/reload", "{}");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        serde_json::from_slice(&answer.body).expect("it is JSON")
+    }
+
+    /// A subcommand that asks this one: status, standard output, standard error.
+    #[track_caller]
+    pub(crate) fn command(&self, words: &[&str]) -> (Option<i32>, String, String) {
+        let output = std::process::Command::new(binary())
+            .args(words)
+            .args(["--admin", &self.admin.to_string()])
+            .output()
+            .expect("the binary runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
     }
 
     /// What `/v1/upstreams` says of the upstream `origin`.
@@ -309,6 +337,18 @@ impl Ringway {
         }
         last
     }
+}
+
+/// A test's configuration with what the harness adds.
+fn complete(configuration: &str, io: Io, folder: &Folder) -> String {
+    let workers = if configuration.contains("workers ") { "" } else { "workers 2\n" };
+    let log = folder.path().join("access.log");
+    format!(
+        "io \"{}\"\n{workers}admin {{ bind \"127.0.0.1:0\" }}\naccess-log {{ file \"{}\"; format \"json\" }}\n\
+         {configuration}",
+        io.name(),
+        log.display()
+    )
 }
 
 static OTHER_BINARY: OnceLock<String> = OnceLock::new();

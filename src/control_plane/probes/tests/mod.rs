@@ -3,7 +3,7 @@ mod observer;
 mod tls;
 
 use super::*;
-use crate::node::NodeFacts;
+use crate::node::{InForce, NodeFacts};
 use crate::{ReadyState, Start, compile, spawn};
 use config::{Format, Sealed};
 use std::io::{Read, Write};
@@ -220,6 +220,10 @@ fn facts() -> NodeFacts {
     }
 }
 
+fn in_force(config: Config) -> InForce {
+    InForce::first(Arc::new(config), "test.kdl".to_owned(), SystemTime::UNIX_EPOCH)
+}
+
 /// The task of a probe, driven by hand.
 fn watch(probe: Probe) -> Watch {
     let config = config::from_args(
@@ -227,7 +231,7 @@ fn watch(probe: Probe) -> Watch {
         &[config::Address::Ip("127.0.0.1:9".parse().unwrap())],
     );
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
-    let node = Arc::new(Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot));
+    let node = Arc::new(Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot, in_force(config)));
     node.first_round.expect(1);
     Watch {
         node,
@@ -327,6 +331,7 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
     let plane = spawn(Start {
         config,
+        file: None,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),

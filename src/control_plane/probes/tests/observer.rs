@@ -1,7 +1,7 @@
 //! What is seen of all endpoints of an upstream together.
 
 use super::super::observer::Observer;
-use super::{at, facts};
+use super::{at, facts, in_force};
 use crate::compile;
 use crate::node::Node;
 use base::Instant;
@@ -20,7 +20,7 @@ fn node(endpoints: u16, written: &str) -> Node {
     );
     let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
-    Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot)
+    Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot, in_force(config))
 }
 
 /// A thousand attempts on each endpoint, of which every `of`th fails, by endpoint; never two in a row.
