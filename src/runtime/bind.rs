@@ -67,6 +67,11 @@ impl Bound {
         }
     }
 
+    /// A socket of the kernel whose address is known.
+    pub(crate) fn kernel(socket: OwnedFd, addr: Addr) -> Bound {
+        Bound { socket: Held::Kernel(socket), addr }
+    }
+
     pub(crate) fn simulated(number: RawFd, addr: Addr) -> Bound {
         Bound { socket: Held::Simulated(number), addr }
     }

@@ -4,7 +4,7 @@
 //! Each table has its own cell. They are borrowed in the order sockets, driver, buffers, and no foreign code (a waker,
 //! a future, a closure of the caller) runs while one is.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use base::Slab;
 use base::time::Instant;
 
 use crate::buffers::{Buf, Buffers};
+use crate::datagram::Offload;
 use crate::driver::{Cancelled, Completion, Driver, Errno, Event, Op, Received, Token};
 use crate::gap::Gaps;
 use crate::options::{Gauges, Options};
@@ -42,6 +43,8 @@ pub(crate) struct Core {
     late_accepts: Cell<u64>,
     stale: Cell<u64>,
     pub(crate) gaps: Cell<Gaps>,
+    /// Asked for with the first datagram socket.
+    offload: OnceCell<Offload>,
     pub(crate) local: Rc<Local>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) options: Options,
@@ -75,6 +78,7 @@ impl Core {
             late_accepts: Cell::new(0),
             stale: Cell::new(0),
             gaps: Cell::default(),
+            offload: OnceCell::new(),
             local,
             shared,
             options,
@@ -97,6 +101,14 @@ impl Core {
 
     pub(crate) fn read_clock(&self) {
         self.now.set(self.driver.borrow().now());
+    }
+
+    /// What the kernel does for datagrams; a simulated network does nothing.
+    pub(crate) fn offload(&self) -> Offload {
+        *self.offload.get_or_init(|| match *self.driver.borrow() {
+            Driver::Ring(_) | Driver::Epoll(_) => Offload::probe(),
+            Driver::Sim(_) => Offload::default(),
+        })
     }
 
     /// Runs `f` on a socket that its owner still holds, with the driver beside it.
@@ -242,7 +254,11 @@ impl Core {
             Event::Accepted { result, more } => self.accepted(token, socket, result, more),
             Event::Ready(op) => {
                 *socket.readiness(op) = Readiness::Reported;
-                if op == Op::Writable { socket.writer.clone() } else { socket.reader.clone() }
+                match (op, &socket.role) {
+                    (Op::Writable, _) => socket.writer.clone(),
+                    (_, Role::Datagrams(herded)) if !socket.closing => herded.arrived(),
+                    _ => socket.reader.clone(),
+                }
             }
         };
         if socket.closing {

@@ -7,6 +7,7 @@
 //! # The parts
 //!
 //! - [`Runtime`] is one worker's loop; `data_plane::worker` calls its steps in order.
+//! - [`UdpSocket`] and [`Batch`] are the same for datagrams, many at a time.
 //! - [`Stream`], [`Listener`], [`Connect`] are what tasks see of the network, [`Timer`] what they see of time.
 //! - [`Piped`] is bytes on their way from socket to socket that stay in the kernel.
 //! - [`Buf`] is owned memory: what a receive returns and what `write_buf` takes.
@@ -44,6 +45,7 @@ mod buffers;
 mod combine;
 mod connect;
 mod core;
+mod datagram;
 mod driver;
 mod gap;
 pub mod host;
@@ -75,6 +77,9 @@ pub use crate::bind::{BindOptions, Bound, bind};
 pub use crate::buffers::Buf;
 pub use crate::combine::{Either, race, select2};
 pub use crate::connect::{Connect, ConnectOptions};
+pub use crate::datagram::{
+    Arrivals, Batch, Datagram, DatagramOptions, Local, Offload, Sent, UdpSocket, bind_datagrams,
+};
 pub use crate::gap::Gaps;
 pub use crate::listener::Listener;
 pub use crate::options::{Gauges, Options};

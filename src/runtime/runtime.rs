@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -19,6 +20,7 @@ use crate::bind::Bound;
 use crate::buffers::{Buf, Buffers};
 use crate::connect::{Connect, ConnectOptions};
 use crate::core::Core;
+use crate::datagram::{Arrivals, Offload, UdpSocket};
 use crate::driver::Driver;
 use crate::driver::epoll::Epoll;
 use crate::driver::ring::Ring;
@@ -247,6 +249,30 @@ impl Runtime {
     /// Takes over a bound socket; accepting starts with the first `accept`.
     pub fn listen(&self, socket: Bound) -> io::Result<Listener> {
         Listener::new(Rc::clone(&self.core), socket)
+    }
+
+    /// Takes over a bound datagram socket. `arrivals` brings up `tag` when there is something to read.
+    pub fn datagrams(&self, socket: Bound, arrivals: &Arrivals, tag: u64) -> io::Result<UdpSocket> {
+        UdpSocket::listening(&self.core, socket, arrivals, tag)
+    }
+
+    /// A datagram socket of which `to` is the only peer, with a port of its own; done at once. `arrivals` brings up `tag`
+    /// when there is something to read.
+    ///
+    /// Fails when there is no way to the address, or no descriptor (EMFILE) or port (EAGAIN) left.
+    pub fn connect_datagrams(
+        &self,
+        to: SocketAddr,
+        options: ConnectOptions,
+        arrivals: &Arrivals,
+        tag: u64,
+    ) -> io::Result<UdpSocket> {
+        UdpSocket::connected(&self.core, to, options.source, arrivals, tag)
+    }
+
+    /// What the kernel does for many datagrams of one size.
+    pub fn datagram_offload(&self) -> Offload {
+        self.core.offload()
     }
 
     /// Starts to connect at once; errors of the setup are reported by the future as well. Dropping it cancels.

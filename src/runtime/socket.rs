@@ -19,6 +19,7 @@ use std::task::Waker;
 use base::time::Instant;
 
 use crate::buffers::Buf;
+use crate::datagram::Herded;
 use crate::driver::{Cancelled, Driver, Errno, Op, Submitted, Target, Token};
 use crate::output::Output;
 use crate::sys::SockAddr;
@@ -71,6 +72,7 @@ pub(crate) enum Role {
         pending: bool,
     },
     Listener(Box<Accepts>),
+    Datagrams(Box<Herded>),
 }
 
 /// What a listening socket has besides.
@@ -139,7 +141,7 @@ impl Socket {
     /// Whether the driver still holds an operation of this socket.
     pub(crate) fn is_busy(&self) -> bool {
         let role = match &self.role {
-            Role::Stream => false,
+            Role::Stream | Role::Datagrams(_) => false,
             Role::Connecting { pending, .. } => *pending,
             Role::Listener(accepts) => accepts.armed,
         };
@@ -274,7 +276,7 @@ impl Socket {
             }
         }
         match &mut self.role {
-            Role::Stream | Role::Connecting { pending: false, .. } => {}
+            Role::Stream | Role::Datagrams(_) | Role::Connecting { pending: false, .. } => {}
             Role::Connecting { pending, .. } => {
                 *pending = driver.cancel(token, Op::Connect) == Cancelled::Later
             }

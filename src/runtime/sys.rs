@@ -125,6 +125,16 @@ impl SockAddr {
         }
     }
 
+    /// Bytes that the kernel may write.
+    pub(crate) const ROOM: socklen_t = size_of::<libc::sockaddr_storage>() as socklen_t;
+
+    /// Room for whatever address the kernel writes.
+    pub(crate) fn unspecified() -> SockAddr {
+        // SAFETY: all-zero is a valid storage: an unspecified family.
+        let storage = unsafe { MaybeUninit::zeroed().assume_init() };
+        SockAddr { storage, len: SockAddr::ROOM }
+    }
+
     fn store<T>(addr: T, len: usize) -> SockAddr {
         const { assert!(size_of::<T>() <= size_of::<libc::sockaddr_storage>()) };
         let mut storage = MaybeUninit::<libc::sockaddr_storage>::zeroed();
@@ -139,6 +149,15 @@ impl SockAddr {
 
     pub(crate) fn as_ptr(&self) -> *const libc::sockaddr {
         (&raw const self.storage).cast()
+    }
+
+    /// Where the kernel may write an address, of at most the size of a storage.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut libc::sockaddr {
+        (&raw mut self.storage).cast()
+    }
+
+    pub(crate) fn ip_addr(&self) -> Option<SocketAddr> {
+        self.to_addr()?.ip()
     }
 
     pub(crate) fn len(&self) -> socklen_t {
@@ -203,6 +222,14 @@ pub(crate) fn stream_socket(family: c_int, nonblocking: bool) -> io::Result<Owne
     let flags = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
     // SAFETY: no memory is passed.
     let fd = check(unsafe { libc::socket(family, flags, 0) })?;
+    // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A new datagram socket that is closed on exec.
+pub(crate) fn datagram_socket(family: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) })?;
     // SAFETY: the kernel has just given us this descriptor; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -97,6 +97,12 @@ impl Epoll {
         self.watch(token, fd)
     }
 
+    /// Without EPOLLOUT, which would be reported after each datagram that has left.
+    pub(crate) fn attach_datagrams(&mut self, token: Token, fd: RawFd) -> io::Result<()> {
+        self.admit(token, fd);
+        self.control(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN | libc::EPOLLET, pack(token))
+    }
+
     fn watch(&self, token: Token, fd: RawFd) -> io::Result<()> {
         let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
         self.control(libc::EPOLL_CTL_ADD, fd, events, pack(token))

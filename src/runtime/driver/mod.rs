@@ -35,8 +35,11 @@
 //!    only by a connect to a Unix socket whose queue is full.
 //! 10. `splice_in` and `splice_out` move bytes between a socket and a pipe at once, as far as both allow, and never wait
 //!     for either; EAGAIN says that nothing could be moved.
-//! 11. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
+//! 11. `receive_datagrams` and `send_datagrams` never wait, and use the batch only during the call. An error that the network
+//!     has told of a connected datagram socket makes it readable, and is reported once.
+//! 12. `live_ops` is the number of operations without a terminal event, and is 0 after all sockets are closed.
 
+mod datagrams;
 pub(crate) mod epoll;
 pub(crate) mod ring;
 pub(crate) mod sim;

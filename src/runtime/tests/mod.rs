@@ -7,6 +7,7 @@
 mod accept;
 mod cancel;
 mod chaos;
+mod datagrams;
 mod limits;
 mod piped;
 mod process;

@@ -11,6 +11,7 @@ use base::addr::Addr;
 use base::time::Instant;
 
 use super::super::{Event, Op, Target, Token};
+use super::datagrams::Datagrams;
 use super::link::{Link, Side};
 use super::net::Call;
 use super::world::{Happening, World};
@@ -42,6 +43,7 @@ pub(super) enum Kind {
         side: usize,
     },
     Listener(Listening),
+    Datagrams(Datagrams),
 }
 
 pub(super) struct Listening {
@@ -62,7 +64,7 @@ pub(super) struct Sending {
 }
 
 impl Sock {
-    fn new(kind: Kind) -> Sock {
+    pub(super) fn new(kind: Kind) -> Sock {
         Sock {
             token: None,
             kind,
@@ -99,18 +101,18 @@ impl World {
     pub(super) fn link_of(&self, fd: RawFd) -> Option<(Key<Link>, usize)> {
         match self.sockets.get(usize::try_from(fd).ok()?)?.as_ref()?.kind {
             Kind::Stream { link, side } => Some((link, side)),
-            Kind::Fresh { .. } | Kind::Listener(_) => None,
+            Kind::Fresh { .. } | Kind::Listener(_) | Kind::Datagrams(_) => None,
         }
     }
 
     fn listening(&mut self, fd: RawFd) -> Option<&mut Listening> {
         match &mut self.sock(fd)?.kind {
             Kind::Listener(listening) => Some(listening),
-            Kind::Fresh { .. } | Kind::Stream { .. } => None,
+            Kind::Fresh { .. } | Kind::Stream { .. } | Kind::Datagrams(_) => None,
         }
     }
 
-    fn insert(&mut self, sock: Sock) -> RawFd {
+    pub(super) fn insert(&mut self, sock: Sock) -> RawFd {
         let free = self.sockets.iter().position(Option::is_none).unwrap_or(self.sockets.len());
         if free == self.sockets.len() {
             self.sockets.push(None);
@@ -158,7 +160,7 @@ impl World {
         Ok((fd, addr))
     }
 
-    fn free_port(&mut self) -> u16 {
+    pub(super) fn free_port(&mut self) -> u16 {
         self.next_port = self.next_port.checked_add(1).unwrap_or(32_768);
         self.next_port
     }
@@ -311,6 +313,7 @@ impl World {
         self.note("close", fd, 0);
         match sock.kind {
             Kind::Fresh { .. } => {}
+            Kind::Datagrams(datagrams) => self.forget_datagrams(fd, datagrams.addr),
             Kind::Stream { link, side } => self.close_side(link, side, sock.reset_on_close),
             Kind::Listener(listening) => {
                 if self.bound.get(&listening.addr) == Some(&fd) {
@@ -332,6 +335,10 @@ impl World {
                 if here == Some(host) {
                     self.send_reset(link, side);
                     self.reset(link, side);
+                }
+            } else if let Some(Sock { kind: Kind::Datagrams(Datagrams { addr, .. }), .. }) = self.sock(fd) {
+                if addr.ip() == host {
+                    self.kill_datagrams(fd);
                 }
             } else if let Some(listening) = self.listening(fd).filter(|listening| listening.addr.ip() == host)
             {
@@ -388,6 +395,7 @@ impl World {
         let sock = self.sockets.get(usize::try_from(fd).ok()?)?.as_ref()?;
         match (&sock.kind, end) {
             (Kind::Listener(listening), End::Local) => Some(listening.addr),
+            (Kind::Datagrams(datagrams), End::Local) => Some(datagrams.addr),
             (Kind::Stream { link, side }, end) => {
                 let side = match end {
                     End::Local => *side,

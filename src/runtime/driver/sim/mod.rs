@@ -9,13 +9,14 @@
 //!   mod.rs     the seam           world.rs   clock, agenda, completions, cancellation
 //!   link.rs    bytes in flight    listen.rs  descriptors: open, connect, accept, close
 //!   splice.rs  readiness, pipes   trace.rs   what has happened, as text and as a hash
-//!   net.rs     what tests steer
+//!   net.rs     what tests steer    datagrams.rs
 //! ```
 //!
 //! Beyond the contract it checks two things and fails `wait` when they are broken: somebody is waited for although
 //! nothing can happen any more (a lost wake-up), and turns follow each other without end while time stands still (a
 //! loop that makes no progress).
 
+mod datagrams;
 mod link;
 mod listen;
 mod net;
@@ -27,7 +28,8 @@ mod world;
 
 use std::cell::RefCell;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,6 +38,7 @@ use base::addr::Addr;
 use base::time::Instant;
 
 use super::{Cancelled, Completion, Counts, Errno, Op, Submitted, Target, Token};
+use crate::datagram::Batch;
 use crate::output::Message;
 use crate::pipe::Pipe;
 use crate::sys::{End, Peeked, SockAddr};
@@ -144,6 +147,30 @@ impl Sim {
 
     pub(crate) fn adopt_listener(&mut self, token: Token, fd: RawFd) -> io::Result<RawFd> {
         self.world.borrow_mut().attach(token, fd).map(|()| fd)
+    }
+
+    pub(crate) fn connect_datagrams(&mut self, to: SocketAddr, source: Option<IpAddr>) -> io::Result<RawFd> {
+        self.world.borrow_mut().connect_datagrams(to, source)
+    }
+
+    pub(crate) fn receive_datagrams(
+        &mut self,
+        fd: RawFd,
+        batch: &mut Batch,
+        max: usize,
+        is_connected: bool,
+    ) -> Result<usize, Errno> {
+        self.world.borrow_mut().receive_datagrams(fd, batch, max, is_connected)
+    }
+
+    pub(crate) fn send_datagrams(
+        &mut self,
+        fd: RawFd,
+        batch: &Batch,
+        range: Range<usize>,
+        is_connected: bool,
+    ) -> (usize, Option<Errno>) {
+        self.world.borrow_mut().send_datagrams(fd, batch, range, is_connected)
     }
 
     pub(crate) fn address(&self, fd: RawFd, end: End) -> Option<Addr> {

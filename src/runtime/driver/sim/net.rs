@@ -78,6 +78,16 @@ pub struct Faults {
     pub any_order: bool,
     /// A socket is said to be ready when it is not.
     pub false_readiness: u64,
+    /// A datagram does not arrive.
+    pub lost_datagrams: u64,
+    /// A datagram arrives twice.
+    pub repeated_datagrams: u64,
+    /// A datagram arrives later than others that were sent after it.
+    pub reordered_datagrams: u64,
+    /// There is no room to send a datagram now.
+    pub blocked_datagrams: u64,
+    /// Of several datagrams that are there only one is received.
+    pub short_batches: u64,
 }
 
 impl Faults {
@@ -95,6 +105,11 @@ impl Faults {
         reset_discards: 0,
         any_order: false,
         false_readiness: 0,
+        lost_datagrams: 0,
+        repeated_datagrams: 0,
+        reordered_datagrams: 0,
+        blocked_datagrams: 0,
+        short_batches: 0,
     };
 
     /// Each kind is there or not, and frequent or rare.
@@ -113,6 +128,21 @@ impl Faults {
             reset_discards: often(2),
             any_order: often(1) > 0,
             false_readiness: 2 * often(5),
+            ..Faults::NONE
+        }
+    }
+
+    /// As [`Faults::random`], for a world of datagrams: they are lost, repeated and out of order as well.
+    pub fn random_with_datagrams(rng: &mut Rng) -> Faults {
+        let faults = Faults::random(rng);
+        let mut often = |most: u64| if rng.one_in(2) { 0 } else { 2 + rng.below(most) };
+        Faults {
+            lost_datagrams: often(20),
+            repeated_datagrams: often(10),
+            reordered_datagrams: often(6),
+            blocked_datagrams: often(20),
+            short_batches: often(3),
+            ..faults
         }
     }
 }
@@ -144,6 +174,12 @@ impl Net {
     /// A listening socket. Port 0 chooses one; the address 0.0.0.0 is not special. `AddrInUse` while another has it.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<Bound> {
         let (fd, addr) = self.world.borrow_mut().bind(addr)?;
+        Ok(Bound::simulated(fd, Addr::Ip(addr)))
+    }
+
+    /// A datagram socket. Port 0 chooses one; at 0.0.0.0 it receives what is sent to any address that nobody else has.
+    pub fn bind_datagrams(&self, addr: SocketAddr) -> io::Result<Bound> {
+        let (fd, addr) = self.world.borrow_mut().bind_datagrams(addr)?;
         Ok(Bound::simulated(fd, Addr::Ip(addr)))
     }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::super::{Errno, Event, Op, Token};
+use super::listen::{Kind, Sock};
 use super::net::Call;
 use super::world::World;
 use crate::pipe::{CAPACITY, Ends, Pipe};
@@ -33,6 +34,15 @@ impl World {
     /// Tells that the socket is ready, if it is and somebody waits for it.
     pub(super) fn try_ready(&mut self, fd: RawFd, op: Op) {
         let (now, capacity) = (self.now, self.options.send_capacity);
+        if let Some(Sock { kind: Kind::Datagrams(datagrams), token, .. }) = self.sock(fd) {
+            let (token, is_readable) = (*token, datagrams.is_readable());
+            if let (Some(token), true, Op::Readable) = (token, is_readable, op)
+                && self.sock(fd).is_some_and(|sock| std::mem::take(sock.awaits(op)))
+            {
+                self.complete(token, fd, Event::Ready(op));
+            }
+            return;
+        }
         let Some((key, at)) = self.link_of(fd) else { return };
         let Some(sock) = self.sock(fd) else { return };
         let Some(token) = sock.token.filter(|_| *sock.awaits(op)) else { return };

@@ -6,7 +6,7 @@ use std::task::Poll;
 use base::Rng;
 
 use super::super::{Event, Received};
-use crate::{ConnectOptions, Listener, Runtime, Stream};
+use crate::{Arrivals, Batch, ConnectOptions, Listener, Runtime, Stream};
 
 fn addr(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 1, last], 80))
@@ -337,4 +337,104 @@ fn a_lost_wake_up_and_a_loop_without_progress_are_found() {
     };
     let error = rt.block_on::<std::pin::Pin<Box<dyn Future<Output = ()>>>>(Box::pin(spinning));
     assert!(error.expect_err("it spins").to_string().starts_with("the loop turns without end"));
+}
+
+/// Sends `count` numbered datagrams to an echo and returns what came back.
+fn datagrams(seed: u64, faults: Faults, count: u32) -> (u64, Vec<u32>) {
+    let (rt, net) =
+        Runtime::simulated(SimOptions { seed, faults, ..SimOptions::default() }).expect("a world");
+    let arrivals = Arrivals::new();
+    let anywhere = SocketAddr::from(([0, 0, 0, 0], 53));
+    let server = rt.datagrams(net.bind_datagrams(anywhere).expect("free"), &arrivals, 0).expect("there");
+    let client = rt.connect_datagrams(addr(9).ip_port(53), ConnectOptions::default(), &arrivals, 1);
+    let client = client.expect("there");
+    let rt2 = rt.clone();
+    let got = rt.block_on(async move {
+        let mut batch = Batch::new(rt2.datagram_offload());
+        let mut got = Vec::new();
+        for n in 0..count {
+            batch.clear();
+            batch.push(&n.to_le_bytes(), None, None);
+            client.send(&mut batch, 0..1);
+        }
+        let patience = rt2.timer();
+        loop {
+            patience.set(rt2.now() + Duration::from_millis(50));
+            let Some(tag) = crate::race(poll_fn(|cx| arrivals.poll_next(cx)), &patience).await else { break };
+            batch.clear();
+            if tag == 0 {
+                let received = server.recv(&mut batch, Batch::SLOTS).expect("no error");
+                for at in 0..received {
+                    assert_eq!(batch.get(at).local.map(|local| local.ip), Some(addr(9).ip()));
+                    server.send(&mut batch, at..at + 1);
+                }
+            } else {
+                for at in 0..client.recv(&mut batch, Batch::SLOTS).expect("no error") {
+                    let bytes = batch.get(at).bytes.try_into().expect("as sent");
+                    got.push(u32::from_le_bytes(bytes));
+                }
+            }
+        }
+        got
+    });
+    rt.shutdown();
+    assert!(rt.gauges().is_quiet(), "{:?}", rt.gauges());
+    assert_eq!(net.descriptors(), 0);
+    (net.trace_hash(), got.expect("the world goes on"))
+}
+
+trait IpPort {
+    fn ip_port(self, port: u16) -> SocketAddr;
+}
+
+impl IpPort for SocketAddr {
+    fn ip_port(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.ip(), port)
+    }
+}
+
+#[test]
+fn datagrams_arrive_in_order_where_nothing_goes_wrong() {
+    assert_eq!(datagrams(1, Faults::NONE, 200).1, (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn datagrams_are_lost_repeated_and_out_of_order_as_asked() {
+    let all: Vec<u32> = (0..200).collect();
+    let lossy = datagrams(2, Faults { lost_datagrams: 4, ..Faults::NONE }, 200).1;
+    assert!(lossy.len() < 180 && lossy.is_sorted(), "{}", lossy.len());
+    let repeated = datagrams(2, Faults { repeated_datagrams: 4, ..Faults::NONE }, 200).1;
+    assert!(repeated.len() > 220 && all.iter().all(|n| repeated.contains(n)), "{}", repeated.len());
+    let mut mixed = datagrams(2, Faults { reordered_datagrams: 2, ..Faults::NONE }, 200).1;
+    assert!(!mixed.is_sorted());
+    mixed.sort_unstable();
+    assert_eq!(mixed, all);
+    let blocked = datagrams(2, Faults { blocked_datagrams: 4, ..Faults::NONE }, 200).1;
+    assert!(blocked.len() < 180, "{}", blocked.len());
+    let short = datagrams(2, Faults { short_batches: 1, false_readiness: 2, ..Faults::NONE }, 200).1;
+    assert_eq!(short, all);
+    let faults = Faults::random_with_datagrams(&mut base::Rng::new(5));
+    assert_eq!(datagrams(5, faults, 100), datagrams(5, faults, 100), "the same seed repeats every step");
+}
+
+#[test]
+fn a_connected_socket_hears_that_nobody_listens() {
+    let (rt, net) = Runtime::simulated(SimOptions::default()).expect("a world");
+    let arrivals = Arrivals::new();
+    let to = addr(1).ip_port(53);
+    let server = rt.datagrams(net.bind_datagrams(to).expect("free"), &arrivals, 0).expect("there");
+    let client = rt.connect_datagrams(to, ConnectOptions::default(), &arrivals, 1).expect("there");
+    net.kill(to.ip());
+    let done = rt.block_on(async move {
+        let mut batch = Batch::new(Default::default());
+        batch.push(b"hello?", None, None);
+        client.send(&mut batch, 0..1);
+        assert_eq!(poll_fn(|cx| arrivals.poll_next(cx)).await, 1);
+        let error = client.recv(&mut batch, 1).expect_err("it is dead");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+        drop(server);
+    });
+    done.expect("the world goes on");
+    rt.shutdown();
+    assert!(rt.gauges().is_quiet() && net.descriptors() == 0);
 }

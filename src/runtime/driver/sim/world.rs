@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(super) sockets: Vec<Option<Sock>>,
     pub(super) links: Slab<Link>,
     pub(super) bound: BTreeMap<SocketAddr, RawFd>,
+    /// Datagram sockets by their address.
+    pub(super) datagrams: BTreeMap<SocketAddr, RawFd>,
     pub(super) latencies: BTreeMap<(IpAddr, IpAddr), Duration>,
     pub(super) blackholes: BTreeSet<IpAddr>,
     pub(super) next_port: u16,
@@ -77,6 +79,16 @@ pub(super) enum Happening {
     Refused {
         link: Key<Link>,
         errno: i32,
+    },
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// Nobody took a datagram that `from` had sent to `to`.
+    Unreachable {
+        from: SocketAddr,
+        to: SocketAddr,
     },
     /// A stalled reader goes on.
     Resume {
@@ -140,6 +152,7 @@ impl World {
             sockets: Vec::new(),
             links: Slab::new(),
             bound: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
             latencies: BTreeMap::new(),
             blackholes: BTreeSet::new(),
             next_port: 32_768,
@@ -218,6 +231,8 @@ impl World {
                 Happening::Syn { link } => self.syn(link),
                 Happening::Established { link } => self.established(link),
                 Happening::Refused { link, errno } => self.refused(link, errno),
+                Happening::Datagram { from, to, bytes } => self.datagram(from, to, bytes),
+                Happening::Unreachable { from, to } => self.unreachable(from, to),
                 Happening::Resume { link, side } => self.resume(link, side),
                 Happening::Cancelled { token, fd, op } => self.cancelled(token, fd, op),
             }
