@@ -23,6 +23,7 @@ pub mod source;
 pub mod stats;
 pub mod sticky;
 mod sync;
+pub mod udp;
 pub mod upstream_stats;
 
 pub use cause::{Cause, Side, Stage};
