@@ -46,7 +46,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     /// Configuration file; `.json` is JSON, every other name is KDL
-    #[arg(value_name = "CONFIG", required_unless_present = "listen", conflicts_with = "listen")]
+    #[arg(value_name = "CONFIG", required_unless_present_any = ["listen", "tcp"], conflicts_with_all = ["listen", "tcp"])]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) short: ShortForm,
@@ -54,26 +54,27 @@ pub(crate) struct Run {
 
 /// The form without a file.
 #[derive(Debug, Default, Args)]
+#[command(group(clap::ArgGroup::new("entry").args(["listen", "tcp"]).multiple(true)))]
 pub(crate) struct ShortForm {
     /// Address to listen on, `IP:PORT` or `unix:PATH`; repeatable
     #[arg(long, value_name = "ADDR", requires = "upstream", help_heading = "Without a file")]
     pub(crate) listen: Vec<String>,
+    /// Address whose connections are passed through as they are, whatever they carry; repeatable
+    #[arg(long, value_name = "ADDR", requires = "upstream", help_heading = "Without a file")]
+    pub(crate) tcp: Vec<String>,
     /// Endpoint to balance over, `IP:PORT`, `NAME:PORT`, `srv:NAME` or `unix:PATH`; repeatable
-    #[arg(long, value_name = "ADDR", requires = "listen", help_heading = "Without a file")]
+    #[arg(long, value_name = "ADDR", requires = "entry", help_heading = "Without a file")]
     pub(crate) upstream: Vec<String>,
     /// Admin API address, such as 127.0.0.1:9901 [default: none]
-    #[arg(long, value_name = "ADDR", requires = "listen", help_heading = "Without a file")]
+    #[arg(long, value_name = "ADDR", requires = "entry", help_heading = "Without a file")]
     pub(crate) admin: Option<String>,
     /// Worker threads [default: one per usable CPU]
-    #[arg(long, value_name = "COUNT", requires = "listen", help_heading = "Without a file")]
+    #[arg(long, value_name = "COUNT", requires = "entry", help_heading = "Without a file")]
     pub(crate) workers: Option<NonZeroU16>,
     /// I/O driver [default: auto]
-    #[arg(long, value_name = "DRIVER", requires = "listen", help_heading = "Without a file")]
+    #[arg(long, value_name = "DRIVER", requires = "entry", help_heading = "Without a file")]
     #[arg(value_parser = ["auto", "io_uring", "epoll"])]
     pub(crate) io: Option<String>,
-    /// Known, so that nobody gets HTTP where passthrough was meant; refused by `run`.
-    #[arg(long, hide = true)]
-    pub(crate) tcp: bool,
 }
 
 #[derive(Debug, Args)]
@@ -272,6 +273,11 @@ mod tests {
         assert!(matches!(parse("ringway run a.kdl"), Ok(Command::Run(run)) if run.config.is_some()));
         let short = "ringway run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001 --upstream 127.0.0.1:9002";
         assert!(matches!(parse(short), Ok(Command::Run(run)) if run.short.upstream.len() == 2));
+        let through = "ringway run --tcp 127.0.0.1:5432 --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001";
+        assert!(matches!(parse(through), Ok(Command::Run(run)) if run.short.tcp.len() == 1));
+        assert!(parse("ringway run --tcp 127.0.0.1:5432 --upstream 127.0.0.1:9001 --workers 2").is_ok());
+        assert_eq!(refusal("ringway run --tcp 127.0.0.1:1"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refusal("ringway run a.kdl --tcp 1 --upstream 2"), ErrorKind::ArgumentConflict);
         assert_eq!(refusal("ringway run"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refusal("ringway run --listen 127.0.0.1:1"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refusal("ringway run --upstream 127.0.0.1:1"), ErrorKind::MissingRequiredArgument);

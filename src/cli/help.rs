@@ -13,13 +13,15 @@ configuration is wrong; 101 a worker stopped on an internal error.
 
 pub(crate) const RUN_USAGE: &str = "\
 ringway run CONFIG
-       ringway run --listen ADDR --upstream ADDR [--upstream ADDR …] [--admin ADDR]";
+       ringway run --listen ADDR --upstream ADDR [--upstream ADDR …] [--admin ADDR]
+       ringway run --tcp ADDR --upstream ADDR [--upstream ADDR …]";
 pub(crate) const RUN_SHORT: &str =
     "`ringway run --help` shows examples, signals and what is printed at the start.";
 pub(crate) const RUN: &str = "\
 Examples:
   ringway run /etc/ringway/ringway.kdl
   ringway run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001 --upstream 127.0.0.1:9002
+  ringway run --tcp 0.0.0.0:5432 --upstream 10.0.0.11:5432 --upstream 10.0.0.12:5432
   ringway run --listen unix:/run/web.sock --upstream 10.0.0.7:80 --admin 127.0.0.1:9901 --io epoll
 
 Standard error says where it listens, one line per address; port 0 is replaced by the real one:

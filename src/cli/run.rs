@@ -9,10 +9,6 @@ use config::{Address, Loaded, NoAddress, Target, model};
 use std::path::Path;
 
 pub(crate) fn run(args: Run) -> Exit {
-    if args.short.tcp {
-        let step = "leave it out to balance HTTP/1.1";
-        return complain(Exit::Refused, "--tcp is not supported by this version", Some(step));
-    }
     let loaded = match &args.config {
         Some(file) => check::load(file).map_err(|problems| {
             check::report(&problems.0);
@@ -33,8 +29,9 @@ fn serve(loaded: Result<Loaded, Exit>, file: Option<&Path>) -> Result<Exit, Exit
 /// The configuration that the short form stands for.
 fn from_words(words: &ShortForm) -> Result<Loaded, NoAddress> {
     let listen = words.listen.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
+    let tcp = words.tcp.iter().map(|text| text.parse()).collect::<Result<Vec<Address>, _>>()?;
     let upstream = words.upstream.iter().map(|text| text.parse()).collect::<Result<Vec<Target>, _>>()?;
-    let mut config = config::from_args(&listen, &upstream);
+    let mut config = config::from_args_with_tcp(&listen, &tcp, &upstream);
     if let Some(admin) = &words.admin {
         config.admin.binds = vec![admin.parse()?];
     }
@@ -61,11 +58,12 @@ mod tests {
             admin: Some("127.0.0.1:9901".into()),
             workers: std::num::NonZeroU16::new(3),
             io: Some("epoll".into()),
-            tcp: false,
+            tcp: vec!["127.0.0.1:5432".into()],
         };
         let loaded = from_words(&words).expect("all of it is well-formed");
         let ready = check::compile(loaded, 3).unwrap_or_else(|problems| panic!("{problems}"));
         assert_eq!(ready.snapshot.listeners[0].binds.len(), 2);
+        assert_eq!(ready.snapshot.listeners[1].binds.len(), 1);
         assert_eq!(ready.snapshot.upstreams[0].endpoints.len(), 2);
         assert_eq!((ready.config.io, ready.config.admin.binds.len()), (model::Io::Epoll, 1));
     }
@@ -78,8 +76,16 @@ mod tests {
     }
 
     #[test]
-    fn passthrough_is_refused_rather_than_served_as_http() {
-        let args = Run { config: None, short: ShortForm { tcp: true, ..ShortForm::default() } };
-        assert_eq!(run(args), Exit::Refused);
+    fn passthrough_needs_no_http_beside_it() {
+        let words = ShortForm {
+            tcp: vec!["127.0.0.1:5432".into()],
+            upstream: vec!["127.0.0.1:9001".into()],
+            ..ShortForm::default()
+        };
+        let loaded = from_words(&words).expect("well-formed");
+        assert!(loaded.config.problems().is_empty(), "{:?}", loaded.config.problems());
+        let ready = check::compile(loaded, 1).unwrap_or_else(|problems| panic!("{problems}"));
+        assert!(ready.snapshot.listeners[0].passthrough().is_some());
+        assert!(ready.snapshot.routes.is_empty());
     }
 }

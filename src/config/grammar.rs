@@ -96,11 +96,11 @@ pub(crate) static ROOT: Node = Node {
         one("access-log", &ACCESS_LOG),
         one("dns", &DNS),
         many("listener", "listeners", &LISTENER),
+        many("tcp", "tcp", &TCP),
         many("upstream", "upstreams", &UPSTREAM),
         many("site", "sites", &SITE),
     ],
     later: &[
-        "tcp",
         "udp",
         "jwt",
         "keys",
@@ -167,6 +167,27 @@ static LISTENER_LIMITS: Node = Node {
     later: &["streams"],
     ..EMPTY
 };
+
+static TCP: Node = Node {
+    args: &["name"],
+    children: &[
+        values("bind"),
+        value("upstream"),
+        one("timeouts", &TCP_TIMEOUTS),
+        one("limits", &TCP_LIMITS),
+        one("retry", &TCP_RETRY),
+    ],
+    later: &["proxy-protocol", "send-proxy", "route", "tls"],
+    ..EMPTY
+};
+
+static TCP_TIMEOUTS: Node =
+    Node { children: &[value("connect"), value("idle"), value("half-closed")], ..EMPTY };
+
+static TCP_LIMITS: Node =
+    Node { children: &[value("connections"), value("connections-per-client")], ..EMPTY };
+
+static TCP_RETRY: Node = Node { props: &["attempts"], ..EMPTY };
 
 static UPSTREAM: Node = Node {
     args: &["name"],

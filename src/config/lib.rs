@@ -36,7 +36,7 @@ pub use format::format;
 pub use literal::{
     Address, Bound, ByteRate, Bytes, Cidr, LoadFactor, NoAddress, Percent, Rate, Ratio, Target,
 };
-pub use load::{Loaded, from_args, load, load_from, parse};
+pub use load::{Loaded, from_args, from_args_with_tcp, load, load_from, parse};
 pub use model::Config;
 pub use problem::{Code, Place, Problem, Problems, Severity};
 pub use read::Format;

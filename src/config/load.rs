@@ -7,8 +7,8 @@ use crate::literal::{Address, Target};
 use crate::model::{
     AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Io, Listener,
     ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, RetryBudget,
-    Route, RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tier, Upstream,
-    UpstreamLimits, UpstreamTimeouts, Workers,
+    Route, RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tcp, TcpLimits,
+    TcpRetry, TcpTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
 use crate::provenance::Provenance;
@@ -76,6 +76,35 @@ impl Config {
 
 /// The configuration of `ringway run --listen A --upstream B`: one listener, one upstream, everything forwarded.
 pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -> Config {
+    from_args_with_tcp(listen, &[], upstreams)
+}
+
+/// As [`from_args`], for `--tcp C` beside or instead of `--listen A`: what arrives there is passed through.
+pub fn from_args_with_tcp<T: Clone + Into<Target>>(
+    listen: &[Address],
+    tcp: &[Address],
+    upstreams: &[T],
+) -> Config {
+    let mut config = http_from_args(listen, upstreams);
+    if listen.is_empty() {
+        config.listeners.clear();
+        config.sites.clear();
+    }
+    if !tcp.is_empty() {
+        config.tcp.push(Tcp {
+            name: "tcp".into(),
+            binds: tcp.to_vec(),
+            upstream: "upstream".into(),
+            timeouts: TcpTimeouts::default(),
+            limits: TcpLimits::default(),
+            retry: TcpRetry::default(),
+            origin: Origin::command_line(),
+        });
+    }
+    config
+}
+
+fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -> Config {
     let origin = Origin::command_line();
     let endpoints = upstreams.iter().map(|address| Endpoint {
         address: address.clone().into(),
@@ -118,6 +147,7 @@ pub fn from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) -
             limits: ListenerLimits::default(),
             origin: origin.clone(),
         }],
+        tcp: Vec::new(),
         upstreams: vec![Upstream {
             name: "upstream".into(),
             endpoints: endpoints.collect(),

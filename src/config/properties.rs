@@ -4,12 +4,13 @@ use crate::{Format, Sealed, format, parse};
 use proptest::prelude::*;
 
 /// The examples as they are in the repository.
-const EXAMPLES: [&str; 5] = [
+const EXAMPLES: [&str; 6] = [
     include_str!("../../configs/minimal.kdl"),
     include_str!("../../configs/edge.kdl"),
     include_str!("../../configs/demo.kdl"),
     include_str!("../../configs/health.kdl"),
     include_str!("../../configs/balancing.kdl"),
+    include_str!("../../configs/tcp.kdl"),
 ];
 
 /// Pieces of a text that change what the rest of it means.
@@ -149,6 +150,8 @@ fn sound() -> impl Strategy<Value = String> {
         "admin { bind \"127.0.0.1:9\" \"unix:/run/a.sock\"; }\n",
         "access-log { file \"a b\"; format \"combined\"; }\n",
         "access-log \"stdout\"\n",
+        "tcp \"db\" { bind \"127.0.0.1:3\"; upstream \"app\"; timeouts { connect \"1500ms\"; half-closed \"9s\"; }; }\n",
+        "tcp \"db\" { bind \"127.0.0.1:3\"; upstream \"app\"; limits { connections-per-client \"off\"; }; retry attempts=0; }\n",
     ]);
     (top, listener, upstream, route).prop_map(|(top, (l1, l2, l3), (u1, u2, u3), (r1, r2, r3, r4, r5))| {
         format!(

@@ -5,7 +5,7 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, DnsSettings, HashKey, Io, Listener, Overload, Site, SiteName, StatusSet, Upstream,
+    AccessLog, Admin, DnsSettings, HashKey, Io, Listener, Overload, Site, SiteName, StatusSet, Tcp, Upstream,
     Workers,
 };
 use schemars::generate::SchemaSettings;
@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 10] = [
+const REQUIRED: [(&str, &[&str]); 11] = [
     ("Listener", &["name", "bind"]),
+    ("Tcp", &["name", "bind", "upstream"]),
     ("Upstream", &["name", "endpoints"]),
     ("Endpoint", &["address"]),
     ("HttpCheck", &["path"]),
@@ -42,6 +43,7 @@ pub fn schema() -> Value {
     property("access-log", generator.subschema_for::<AccessLog>());
     property("dns", generator.subschema_for::<DnsSettings>());
     property("listeners", generator.subschema_for::<Vec<Listener>>());
+    property("tcp", generator.subschema_for::<Vec<Tcp>>());
     property("upstreams", generator.subschema_for::<Vec<Upstream>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);
@@ -63,7 +65,7 @@ pub fn schema() -> Value {
         "title": "Ringway configuration",
         "type": "object",
         "properties": properties,
-        "required": ["listeners", "sites"],
+        "anyOf": [{ "required": ["listeners", "sites"] }, { "required": ["tcp"] }],
         "additionalProperties": false,
         "$defs": definitions,
     })

@@ -48,6 +48,9 @@ impl Config {
             put("dns", serde_json::to_value(&self.dns));
         }
         put("listeners", serde_json::to_value(&self.listeners));
+        if !self.tcp.is_empty() {
+            put("tcp", serde_json::to_value(&self.tcp));
+        }
         put("upstreams", serde_json::to_value(&self.upstreams));
         put("sites", serde_json::to_value(&self.sites));
         Value::Object(root)

@@ -1,6 +1,7 @@
 //! Accepting connections: one task per listening socket, bounded by the connection limit and by descriptors.
 
 use crate::bell::Seat;
+use crate::crowd::Place;
 use crate::downstream;
 use crate::worker::{Listening, Worker};
 use base::ids::ListenerId;
@@ -178,13 +179,35 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     };
     count(worker, listener, |open| open + 1);
     let place = worker.overload.crowd.join(stream.id(), worker.rt.now());
+    let member = Member { listener, place, admitted };
     let owner = Rc::clone(worker);
-    worker.rt.spawn(async move {
-        let cause = downstream::h1::serve(&owner, stream, listener, peer, place).await;
-        owner.overload.crowd.leave(place);
-        owner.node.clients.leave(admitted);
-        close(&owner, listener, cause);
-    });
+    // One task each: the state of one kind must not make connections of the other larger.
+    if worker.generation().listeners[listener.index()].passthrough().is_some() {
+        worker.rt.spawn(async move {
+            let cause = downstream::tcp::serve(&owner, stream, listener, peer, place).await;
+            member.leave(&owner, cause);
+        });
+    } else {
+        worker.rt.spawn(async move {
+            let cause = downstream::h1::serve(&owner, stream, listener, peer, place).await;
+            member.leave(&owner, cause);
+        });
+    }
+}
+
+/// What a connection was counted as when it was admitted.
+struct Member {
+    listener: ListenerId,
+    place: Place,
+    admitted: Admitted,
+}
+
+impl Member {
+    fn leave(self, worker: &Worker, cause: Cause) {
+        worker.overload.crowd.leave(self.place);
+        worker.node.clients.leave(self.admitted);
+        close(worker, self.listener, cause);
+    }
 }
 
 /// Counts the connection as one of its client address. Peers that stand for many clients, and programs of this machine,

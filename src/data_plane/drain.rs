@@ -31,6 +31,9 @@ impl Stop {
 /// How long all open exchanges together may take to finish.
 const DRAIN_MAX: Duration = Duration::from_secs(30);
 
+/// So long before the end tunnels and flows are cut.
+const CUT_BEFORE: Duration = Duration::from_millis(250);
+
 /// How long a connection that is idle when the drain begins, or that was accepted after that, may still send a
 /// request. Closing it at once would cut the request that is already on its way; a client under load sends one long
 /// before this has passed.
@@ -58,6 +61,12 @@ impl Drain {
     /// When a connection that has been idle since `idle_since` is closed at the latest; `None` while running.
     pub(crate) fn idle_until(&self, idle_since: Instant) -> Option<Instant> {
         self.since.get().map(|since| since.max(idle_since) + IDLE_GRACE)
+    }
+
+    /// When tunnels and flows that have not ended are cut; `None` while running. Before the worker ends: the kernel would
+    /// close their connections in an orderly way, as if nothing were missing.
+    pub(crate) fn cut_at(&self) -> Option<Instant> {
+        self.since.get().map(|since| since + (DRAIN_MAX - CUT_BEFORE))
     }
 
     /// When the loop must look again although nothing happened.

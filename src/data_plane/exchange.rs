@@ -53,6 +53,8 @@ pub(crate) struct Exchange {
     pub(crate) attempt: AttemptFacts,
     /// When the whole exchange must be over.
     pub(crate) deadline: Instant,
+    /// There is no request: the connection is passed through.
+    pub(crate) is_flow: bool,
     /// A client that ends its side counts as gone.
     pub(crate) abort_on_close: bool,
     /// Seconds for `Retry-After` of our own answer; 0 leaves it out.
@@ -201,6 +203,7 @@ impl Exchange {
             response_started: false,
             attempt: AttemptFacts::NEW,
             deadline: Instant::NEVER,
+            is_flow: false,
             abort_on_close: false,
             retry_after: 0,
         }
@@ -225,8 +228,21 @@ impl Exchange {
         self.response_started = false;
         self.attempt = AttemptFacts::NEW;
         self.deadline = Instant::NEVER;
+        self.is_flow = false;
         self.abort_on_close = false;
         self.retry_after = 0;
+    }
+
+    /// Makes it ready for a connection without a request, which asks an upstream for a place like any exchange.
+    pub(crate) fn begin_flow(
+        &mut self,
+        generation: Rc<Generation>,
+        id: (u64, u64),
+        peer: IpAddr,
+        now: Instant,
+    ) {
+        self.begin(generation, id, peer, now);
+        self.is_flow = true;
     }
 
     /// Gives up what must not outlive the exchange: received buffers, large allocations, and its generation for the one

@@ -1,10 +1,12 @@
 //! The end of an exchange: statistics and the access-log record. Never fails and never waits.
 
 use crate::downstream::Client;
+use crate::downstream::tcp::Flow;
 use crate::exchange::Exchange;
+use crate::worker::Worker;
 use std::time::Duration;
 use traffic::Cause;
-use traffic::record::Record;
+use traffic::record::{Record, Subject};
 use wire::http::Known;
 
 /// Counts the exchange and hands its record to the access log.
@@ -35,6 +37,7 @@ fn log(conn: &Client, x: &Exchange) {
     let upstream = x.upstream.map(|id| generation.upstream(id));
     let endpoint = upstream.zip(x.endpoint).map(|(upstream, id)| upstream.endpoint(id));
     let record = Record {
+        subject: Subject::Exchange,
         time_unix_ns: worker.rt.wall_nanos(),
         request_id: x.id,
         client: x.facts.client,
@@ -57,6 +60,37 @@ fn log(conn: &Client, x: &Exchange) {
         phases_us: x.phases.durations().map(micros),
         total_us: micros(x.phases.total()),
     };
+    write(worker, &record);
+}
+
+/// Counts a flow that ended for `cause` and hands its record to the access log.
+pub(crate) fn flow(conn: &Client, flow: &Flow, cause: Cause) {
+    let worker = &*conn.worker;
+    flow.stats.shard(worker.id).end(cause);
+    if !worker.generation().access_log {
+        return;
+    }
+    let record = Record {
+        subject: Subject::Flow,
+        time_unix_ns: worker.rt.wall_nanos(),
+        request_id: flow.id,
+        client: conn.peer_ip(),
+        listener: &flow.listener,
+        cause: Some(cause),
+        upstream: flow.upstream.as_deref().unwrap_or_default(),
+        endpoint: flow.endpoint.as_deref().unwrap_or_default(),
+        attempts: flow.attempts,
+        bytes_in: flow.bytes_up,
+        bytes_out: flow.bytes_down,
+        phases_us: flow.phases.durations().map(micros),
+        total_us: micros(flow.phases.total()),
+        ..Record::EMPTY
+    };
+    write(worker, &record);
+}
+
+/// Encodes a record into the worker's ring; one that does not fit is counted.
+fn write(worker: &Worker, record: &Record<'_>) {
     let mut line = worker.log_line.borrow_mut();
     line.clear();
     record.encode(&mut line);

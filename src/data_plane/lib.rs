@@ -15,6 +15,7 @@ mod finish;
 mod hedge;
 mod overload;
 mod pace;
+mod pump;
 mod relay;
 mod respond;
 mod serve;

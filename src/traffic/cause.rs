@@ -210,8 +210,16 @@ causes! {
     TotalTimeout = "total_timeout", Ringway, Relay, 504, "http_response_timeout";
     /// A tunnel was idle for longer than allowed.
     TunnelIdle = "tunnel_idle", Ringway, Relay, 0, "";
-    /// A tunnel ended because one of its ends closed.
+    /// A tunnel ended because both of its ends closed.
     TunnelClosed = "tunnel_closed", Downstream, Relay, 0, "";
+    /// A connection that was passed through was idle for longer than allowed.
+    FlowIdle = "flow_idle", Ringway, Relay, 0, "";
+    /// A connection that was passed through ended because both of its ends closed.
+    FlowClosed = "flow_closed", Downstream, Relay, 0, "";
+    /// One side had ended, and nothing more came from the other for longer than allowed.
+    HalfClosed = "half_closed", Ringway, Relay, 0, "";
+    /// The endpoint reset a connection that was passed through.
+    UpstreamGone = "upstream_gone", Upstream, Relay, 0, "";
     /// The process is stopping.
     Stopping = "stopping", Ringway, Finish, 503, "";
     /// An internal inconsistency; please report it.

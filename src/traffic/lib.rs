@@ -10,6 +10,7 @@ pub mod balance;
 pub mod cause;
 mod cause_wire;
 pub mod filter;
+pub mod flow;
 pub mod health;
 pub mod hedge;
 pub mod origin;

@@ -26,9 +26,21 @@ pub const RECORD_BYTES_MAX: usize = FIXED_BYTES_MAX
     + 6 * NAME_BYTES_MAX;
 const FIXED_BYTES_MAX: usize = 192;
 
-/// One finished exchange (or a connection that ended without one).
+/// What a record is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Subject {
+    /// A request and its response.
+    #[default]
+    Exchange,
+    /// A connection that a TCP listener passed through: it has no request, and its phases are those of the connection.
+    Flow,
+}
+
+/// One finished exchange (or a connection that ended without one), or one flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
+    pub subject: Subject,
     /// When the exchange ended: nanoseconds since 1970, from the wall clock.
     pub time_unix_ns: u64,
     /// Both halves of the request id.
@@ -91,6 +103,7 @@ impl std::error::Error for RecordError {}
 impl<'a> Record<'a> {
     /// A record that says nothing yet.
     pub const EMPTY: Record<'static> = Record {
+        subject: Subject::Exchange,
         time_unix_ns: 0,
         request_id: (0, 0),
         client: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -127,6 +140,7 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&self.status.to_le_bytes());
         let cause = self.cause.map_or(0, |cause| cause as u8 + 1);
         out.extend_from_slice(&[self.attempts, self.version as u8, cause, u8::from(self.query.is_some())]);
+        out.push(self.subject as u8);
         match self.client {
             IpAddr::V4(addr) => {
                 out.push(4);
@@ -161,7 +175,7 @@ impl<'a> Record<'a> {
         let phases_us = reader.numbers(u32::from_le_bytes)?;
         let [total_us] = reader.numbers(u32::from_le_bytes)?;
         let [status] = reader.numbers(u16::from_le_bytes)?;
-        let [attempts, version, cause, has_query, family] = reader.array()?;
+        let [attempts, version, cause, has_query, subject, family] = reader.array()?;
         let client = match family {
             4 => IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?)),
             6 => IpAddr::V6(Ipv6Addr::from(reader.array::<16>()?)),
@@ -171,7 +185,9 @@ impl<'a> Record<'a> {
             None => None,
             Some(place) => Some(*Cause::ALL.get(usize::from(place)).ok_or(RecordError::Invalid)?),
         };
+        let subjects = [Subject::Exchange, Subject::Flow];
         let record = Record {
+            subject: *subjects.get(usize::from(subject)).ok_or(RecordError::Invalid)?,
             time_unix_ns,
             request_id: (id_high, id_low),
             client,

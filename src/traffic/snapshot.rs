@@ -6,6 +6,7 @@
 use crate::admission::{Admission, Valve};
 use crate::balance::Balancer;
 use crate::filter::Chain;
+use crate::flow::FlowStats;
 use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
 use crate::hedge::HedgeRules;
 use crate::origin::Origin;
@@ -47,9 +48,13 @@ impl Snapshot {
 }
 
 /// An entry point: where it listens and what it serves there.
+///
+/// What only HTTP has is at its default where [`Listener::kind`] is another one.
 #[derive(Debug)]
 pub struct Listener {
-    pub name: Box<str>,
+    /// Unique among entry points of all kinds. Shared, because a flow may outlive the generation that it began in.
+    pub name: Arc<str>,
+    pub kind: Kind,
     pub origin: Origin,
     pub binds: Vec<Addr>,
     pub http: HttpLimits,
@@ -67,6 +72,41 @@ pub struct Listener {
     /// Requests on one connection before it is closed. Default 10,000.
     pub requests_max: u32,
     pub table: RouteTable,
+}
+
+impl Listener {
+    /// What becomes of connections whose bytes are passed on as they are; `None` for other kinds.
+    pub fn passthrough(&self) -> Option<&Passthrough> {
+        match &self.kind {
+            Kind::Http => None,
+            Kind::Tcp(passthrough) => Some(passthrough),
+        }
+    }
+}
+
+/// What arrives at an entry point.
+#[derive(Debug)]
+pub enum Kind {
+    /// Requests.
+    Http,
+    /// Bytes of which we know nothing.
+    Tcp(Passthrough),
+}
+
+/// What becomes of the connections of a TCP listener.
+#[derive(Debug)]
+pub struct Passthrough {
+    pub upstream: UpstreamId,
+    /// As [`UpstreamTimeouts::connect`], which counts when this is `None`.
+    pub connect: Option<Duration>,
+    /// Without a byte in either direction. Default 10 min.
+    pub idle: Duration,
+    /// Without a byte of the other side after one has ended its own. Default 5 min.
+    pub half_closed: Duration,
+    /// Attempts after the first one, as long as no connection came about. Default 1.
+    pub retries: u8,
+    /// Shared by all generations that have a listener of this name.
+    pub stats: Arc<FlowStats>,
 }
 
 /// How long a client may take.
@@ -199,7 +239,7 @@ pub struct RouteTimeouts {
 #[derive(Debug)]
 pub struct Upstream {
     pub id: UpstreamId,
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub origin: Origin,
     /// By [`EndpointId`].
     pub endpoints: Vec<Endpoint>,
@@ -234,7 +274,7 @@ pub struct Endpoint {
     pub id: EndpointId,
     pub addr: Addr,
     /// `addr` as text, for logs and metrics.
-    pub text: Box<str>,
+    pub text: Arc<str>,
     /// 0: only sessions that it holds already.
     pub weight: u32,
     /// 0 is preferred; higher tiers serve when the lower ones cannot.

@@ -152,14 +152,17 @@ pub struct WorkerStats {
     pub turn_longest_nanos: Counter,
     /// Gauge: generation of the snapshot in use.
     pub generation: Counter,
+    /// What passes through tunnels.
+    pub tunnels: crate::flow::Moved,
     /// What it sheds under pressure.
     pub shed: crate::overload::ShedStats,
     causes: Causes,
     closes: Causes,
 }
 
+/// One counter per cause.
 #[derive(Debug)]
-struct Causes([Counter; Cause::ALL.len()]);
+pub(crate) struct Causes([Counter; Cause::ALL.len()]);
 
 impl Default for Causes {
     fn default() -> Self {
@@ -167,25 +170,35 @@ impl Default for Causes {
     }
 }
 
+impl Causes {
+    pub(crate) fn add(&self, cause: Cause) {
+        self.0[cause as usize].add(1);
+    }
+
+    pub(crate) fn get(&self, cause: Cause) -> u64 {
+        self.0[cause as usize].get()
+    }
+}
+
 impl WorkerStats {
     /// Counts an exchange that we answered or ended for `cause`.
     pub fn count(&self, cause: Cause) {
-        self.causes.0[cause as usize].add(1);
+        self.causes.add(cause);
     }
 
     /// How many exchanges `cause` was counted for.
     pub fn cause(&self, cause: Cause) -> u64 {
-        self.causes.0[cause as usize].get()
+        self.causes.get(cause)
     }
 
     /// Counts a downstream connection that ended for `cause`.
     pub fn count_close(&self, cause: Cause) {
-        self.closes.0[cause as usize].add(1);
+        self.closes.add(cause);
     }
 
     /// How many downstream connections ended for `cause`.
     pub fn closes(&self, cause: Cause) -> u64 {
-        self.closes.0[cause as usize].get()
+        self.closes.get(cause)
     }
 }
 

@@ -26,6 +26,7 @@ mod names;
 mod operations;
 mod overload;
 mod overload_rate;
+mod passthrough;
 mod piped;
 mod proxying;
 mod reload;

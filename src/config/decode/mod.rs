@@ -14,6 +14,7 @@ mod overload;
 mod route;
 mod site;
 mod sticky;
+mod tcp;
 mod top;
 mod upstream;
 

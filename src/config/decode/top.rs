@@ -18,6 +18,7 @@ impl Decoder<'_> {
             access_log: scope.member("access-log").map(|log| self.access_log(&log)).unwrap_or_default(),
             dns: self.dns(scope),
             listeners: scope.members("listeners").iter().map(|listener| self.listener(listener)).collect(),
+            tcp: scope.members("tcp").iter().map(|tcp| self.tcp(tcp)).collect(),
             upstreams: scope.members("upstreams").iter().map(|upstream| self.upstream(upstream)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),

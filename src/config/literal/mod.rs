@@ -12,7 +12,7 @@ mod word;
 pub use address::{Address, Cidr, NoAddress};
 pub use factor::LoadFactor;
 pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate, Ratio};
-pub(crate) use quantity::{DurationText, duration, print_duration};
+pub(crate) use quantity::{DurationText, duration, optional_duration, print_duration};
 pub use target::Target;
 pub(crate) use word::words;
 

@@ -51,6 +51,17 @@ pub(crate) fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result
     serializer.serialize_str(&print(whole_ms(value), &TIME_UNITS))
 }
 
+/// As [`duration`], for a member that may be left out.
+pub(crate) fn optional_duration<S: Serializer>(
+    value: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => duration(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 impl Literal for Duration {
     const EXPECTED: &'static str = "a duration such as \"250ms\", \"5s\", \"1m\" or \"1h\"";
 

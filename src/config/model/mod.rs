@@ -16,6 +16,7 @@ mod overload;
 mod route;
 mod site;
 mod sticky;
+mod tcp;
 mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
@@ -33,6 +34,7 @@ pub use route::{
 };
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use sticky::{SameSite, Secret, Sticky};
+pub use tcp::{Tcp, TcpLimits, TcpRetry, TcpTimeouts};
 pub(crate) use upstream::SPILL_OVER;
 pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamTimeouts};
 
@@ -61,11 +63,13 @@ pub struct Config {
     pub access_log: AccessLog,
     /// How names of endpoints are resolved, as far as the upstream does not say.
     pub dns: DnsSettings,
-    /// Entry points; at least one.
+    /// Entry points for HTTP.
     pub listeners: Vec<Listener>,
+    /// Entry points for plain TCP. There is at least one entry point of either kind.
+    pub tcp: Vec<Tcp>,
     /// Balanced groups of endpoints.
     pub upstreams: Vec<Upstream>,
-    /// Virtual hosts; at least one.
+    /// Virtual hosts; at least one where there is an entry point for HTTP.
     pub sites: Vec<Site>,
     /// Where each value stands in the text, and which strings are references.
     pub(crate) provenance: Provenance,
@@ -89,6 +93,7 @@ impl Config {
         config.provenance = Provenance::default();
         let mut origins = vec![&mut config.admin.origin, &mut config.access_log.origin];
         origins.extend(config.listeners.iter_mut().map(|listener| &mut listener.origin));
+        origins.extend(config.tcp.iter_mut().map(|tcp| &mut tcp.origin));
         for upstream in &mut config.upstreams {
             origins.push(&mut upstream.origin);
             origins.extend(upstream.endpoints.iter_mut().map(|endpoint| &mut endpoint.origin));

@@ -1,6 +1,6 @@
 //! Sessions: which cookie keeps a client at its endpoint.
 
-use crate::literal::{DurationText, print_duration, words};
+use crate::literal::{DurationText, optional_duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::fmt;
@@ -67,12 +67,5 @@ impl fmt::Debug for Secret {
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("(secret)")
-    }
-}
-
-fn optional_duration<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(&print_duration(value)),
-        None => serializer.serialize_none(),
     }
 }

@@ -19,11 +19,12 @@ impl Check<'_> {
 
     fn something_to_do(&mut self) {
         let root = Origin::command_line();
-        if self.config.listeners.is_empty() {
+        if self.config.listeners.is_empty() && self.config.tcp.is_empty() {
             let hint = Some("add listener \"web\" { bind \"0.0.0.0:8080\" }".to_owned());
             self.error(Code::Missing, &root, "", "there is no listener".to_owned(), hint);
         }
-        if self.config.sites.is_empty() {
+        let serves_http = !self.config.listeners.is_empty() || self.config.tcp.is_empty();
+        if self.config.sites.is_empty() && serves_http {
             let hint = Some("add site \"*\" { route \"/\" upstream=\"name\" }".to_owned());
             self.error(Code::Missing, &root, "", "there is no site".to_owned(), hint);
         }
@@ -40,10 +41,15 @@ impl Check<'_> {
                 .enumerate()
                 .map(move |(index, bind)| (named.clone(), &listener.origin, index, bind))
         });
+        let of_tcp = config.tcp.iter().flat_map(|tcp| {
+            let named = format!("the tcp listener \"{}\"", tcp.name);
+            tcp.binds.iter().enumerate().map(move |(index, bind)| (named.clone(), &tcp.origin, index, bind))
+        });
         let of_admin = config.admin.binds.iter().enumerate();
         let of_admin =
             of_admin.map(|(index, bind)| ("the admin API".to_owned(), &config.admin.origin, index, bind));
-        let all: Vec<(String, &Origin, usize, &Address)> = of_listeners.chain(of_admin).collect();
+        let all: Vec<(String, &Origin, usize, &Address)> =
+            of_listeners.chain(of_tcp).chain(of_admin).collect();
         let mut seen: HashMap<&Address, &str> = HashMap::new();
         for (owner, origin, index, bind) in &all {
             // Port 0 asks for any free port: each such bind gets its own.

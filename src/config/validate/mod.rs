@@ -12,6 +12,7 @@ mod overlap;
 mod references;
 mod routes;
 mod settings;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.settings();
     check.names();
     check.balance();
+    check.tcp();
     check.problems
 }
 

@@ -12,10 +12,17 @@ impl Check<'_> {
             config.listeners.iter().map(|l| (l.name.as_str(), &l.origin)).collect();
         let upstreams: Vec<(&str, &Origin)> =
             config.upstreams.iter().map(|u| (u.name.as_str(), &u.origin)).collect();
-        self.unique("listener", &listeners);
+        // Metrics, logs and the status name entry points of all kinds.
+        let tcp = config.tcp.iter().map(|tcp| (tcp.name.as_str(), &tcp.origin));
+        let entries: Vec<(&str, &Origin)> = listeners.iter().copied().chain(tcp).collect();
+        self.unique("listener", &entries);
         self.unique("upstream", &upstreams);
 
-        let mut used = HashSet::new();
+        let mut used: HashSet<&str> = config.tcp.iter().map(|tcp| tcp.upstream.as_str()).collect();
+        for tcp in config.tcp.iter().filter(|tcp| !tcp.upstream.is_empty()) {
+            let known = upstreams.iter().map(|(name, _)| *name);
+            self.known("upstream", &tcp.upstream, &tcp.origin, "/upstream", known);
+        }
         for site in &config.sites {
             for (index, name) in site.listeners.iter().enumerate() {
                 let known = listeners.iter().map(|(name, _)| *name);
@@ -83,7 +90,10 @@ impl Check<'_> {
     fn unused(&mut self, used: &HashSet<&str>) {
         let config = self.config;
         for upstream in config.upstreams.iter().filter(|upstream| !used.contains(upstream.name.as_str())) {
-            let what = "no route uses this upstream".to_owned();
+            let what = match config.tcp.is_empty() {
+                true => "no route uses this upstream".to_owned(),
+                false => "no route and no tcp listener uses this upstream".to_owned(),
+            };
             self.warning(Code::Unused, &upstream.origin, "/name", what, None);
         }
         for listener in config.listeners.iter().filter(|listener| config.sites_of(listener).next().is_none())

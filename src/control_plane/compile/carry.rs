@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use traffic::admission::{Gate, ValveState};
 use traffic::balance::Balancer;
+use traffic::flow::FlowStats;
 use traffic::health::EndpointCell;
 use traffic::retry::RetryBudget;
 use traffic::snapshot::{Snapshot, Upstream};
@@ -22,6 +23,8 @@ pub(super) struct Carried<'s> {
     upstreams: HashMap<&'s str, &'s Upstream>,
     valves: HashMap<(&'s str, &'s Addr), &'s Arc<ValveState>>,
     stats: HashMap<&'s str, &'s Arc<RouteStats>>,
+    /// Of TCP listeners.
+    flows: HashMap<&'s str, &'s Arc<FlowStats>>,
 }
 
 impl<'s> Carried<'s> {
@@ -37,6 +40,8 @@ impl<'s> Carried<'s> {
                 carried.cells.insert((&upstream.name, &endpoint.addr), &endpoint.cell);
             }
         }
+        let flows = previous.listeners.iter().filter_map(|l| Some((&*l.name, &l.passthrough()?.stats)));
+        carried.flows.extend(flows);
         carried.stats.extend(previous.routes.iter().map(|route| (&*route.name, &route.stats)));
         carried
     }
@@ -75,6 +80,10 @@ impl<'s> Carried<'s> {
 
     pub(super) fn valve(&self, upstream: &str, addr: &Addr) -> Option<Arc<ValveState>> {
         self.valves.get(&(upstream, addr)).map(|valve| Arc::clone(valve))
+    }
+
+    pub(super) fn flow_stats(&self, listener: &str) -> Option<Arc<FlowStats>> {
+        self.flows.get(listener).map(|stats| Arc::clone(stats))
     }
 
     pub(super) fn stats(&self, route: &str) -> Option<Arc<RouteStats>> {

@@ -6,7 +6,7 @@ use base::addr::Addr;
 use base::limits::HttpLimits;
 use config::model::{ListenerLimits, ListenerTimeouts, PerClient};
 use config::{Address, Bound, Bytes};
-use traffic::snapshot::{DownstreamTimeouts, Listener, Route};
+use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Route};
 use traffic::source::CidrSet;
 
 impl Compiler<'_> {
@@ -24,6 +24,7 @@ impl Compiler<'_> {
             let Some(table) = table::build(&served, &mut self.problems) else { continue };
             listeners.push(Listener {
                 name: written.name.as_str().into(),
+                kind: Kind::Http,
                 origin: origin(&written.origin),
                 binds: written.binds.iter().map(address).collect(),
                 http: http_limits(&written.limits, body_bytes_max),
@@ -54,7 +55,7 @@ pub(super) fn bytes_or_unlimited(bound: Bound<Bytes>) -> u64 {
     bound.at().map_or(u64::MAX, |bytes| bytes.0)
 }
 
-fn per_client(written: PerClient) -> Option<u32> {
+pub(super) fn per_client(written: PerClient) -> Option<u32> {
     match written {
         PerClient::Off => None,
         PerClient::At(connections) => Some(connections.into()),

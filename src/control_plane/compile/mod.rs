@@ -9,6 +9,7 @@
 //!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
 //!   health.rs    what an upstream says about health
 //!   sticky.rs    Sticky
+//!   tcp.rs       Listener and Passthrough of tcp listeners
 //!   admission.rs Admission, Valve, RetryBudget
 //!   carry.rs     cells, budgets and statistics of the previous generation
 //!   live.rs      what is known and asked for beside the configuration
@@ -23,6 +24,7 @@ mod problem;
 mod route;
 mod sticky;
 mod table;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -83,7 +85,8 @@ pub(crate) fn compile_live(
         .map(|(written, compiled)| (&*written.name, compiled.id))
         .collect();
     let (routes, places) = compiler.routes(&by_name);
-    let listeners = compiler.listeners(&routes, &places);
+    let mut listeners = compiler.listeners(&routes, &places);
+    compiler.passthrough(&by_name, &mut listeners);
     let limits = compiler.limits();
     let Compiler { mut problems, warnings, .. } = compiler;
     if !problems.is_empty() {
@@ -119,7 +122,9 @@ impl Compiler<'_> {
     /// Bounds of one worker. What is written for the node is shared out over the workers, rounded up.
     fn limits(&mut self) -> Limits {
         let listeners = &self.config.listeners;
-        let connections: u64 = listeners.iter().map(|listener| u64::from(listener.limits.connections)).sum();
+        let connections = listeners.iter().map(|listener| listener.limits.connections);
+        let of_tcp = self.config.tcp.iter().map(|tcp| tcp.limits.connections);
+        let connections: u64 = connections.chain(of_tcp).map(u64::from).sum();
         let defaults = Limits::DEFAULT;
         Limits {
             connections_max: self.share(connections),

@@ -45,7 +45,7 @@ use traffic::health::{self, CheckRules, EndpointCell, Evidence, Health};
 
 /// The checks of one endpoint.
 pub(crate) struct Probe {
-    upstream: Box<str>,
+    upstream: Arc<str>,
     addr: Addr,
     cell: Arc<EndpointCell>,
     check: Arc<Check>,

@@ -14,7 +14,7 @@ use traffic::snapshot::{Endpoint, Upstream};
 
 /// How often each upstream began to fail open. One entry per upstream at most.
 #[derive(Debug, Default)]
-pub(crate) struct Panics(Mutex<HashMap<Box<str>, u64>>);
+pub(crate) struct Panics(Mutex<HashMap<Arc<str>, u64>>);
 
 impl Panics {
     pub(crate) fn begun(&self, upstream: &str) -> u64 {
@@ -25,7 +25,7 @@ impl Panics {
         *self.lock().entry(upstream.into()).or_default() += 1;
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, u64>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, u64>> {
         // Numbers are whole whoever panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -42,13 +42,13 @@ pub(super) async fn run(node: Arc<Node>) {
 /// What was seen last time.
 #[derive(Default)]
 pub(super) struct Observer {
-    upstreams: HashMap<Box<str>, Seen>,
+    upstreams: HashMap<Arc<str>, Seen>,
 }
 
 #[derive(Default)]
 struct Seen {
     panics: bool,
-    endpoints: HashMap<Box<str>, SeenEndpoint>,
+    endpoints: HashMap<Arc<str>, SeenEndpoint>,
     /// When success rates were last compared; `None` before the first interval.
     compared: Option<Instant>,
 }

@@ -30,6 +30,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     super::overload::families(&mut out, node);
     upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
+    super::flows::collect(&mut out, node, &snapshot);
     super::balance::balance(&mut out, &snapshot);
     super::admission::collect(&mut out, &snapshot, node.now());
     idle_connections(&mut out, node, &snapshot);

@@ -4,6 +4,7 @@ pub(crate) mod access_log;
 mod admission;
 mod balance;
 mod exposition;
+mod flows;
 pub(crate) mod metrics;
 pub(crate) mod overload;
 mod process;

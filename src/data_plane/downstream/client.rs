@@ -113,6 +113,7 @@ impl ClientWatch {
     pub(crate) const NONE: ClientWatch = ClientWatch { settled: true, end_is_absence: false };
 
     pub(crate) fn of(x: &Exchange) -> ClientWatch {
-        ClientWatch { settled: false, end_is_absence: x.abort_on_close }
+        // Nothing of a flow is taken before there is somebody to pass it on to.
+        ClientWatch { settled: x.is_flow, end_is_absence: x.abort_on_close }
     }
 }

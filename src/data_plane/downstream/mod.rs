@@ -3,6 +3,7 @@
 mod client;
 pub(crate) mod h1;
 mod stream;
+pub(crate) mod tcp;
 
 pub(crate) use client::{Client, ClientWatch};
 pub(crate) use stream::ClientStream;

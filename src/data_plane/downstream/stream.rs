@@ -14,7 +14,7 @@ use wire::http::BodyLength;
 
 /// A client's stream. One enum and no trait object: what HTTP/1.1 does with it is a call of `Stream`.
 pub(crate) enum ClientStream {
-    /// The connection itself.
+    /// The connection itself. Also of a flow, which has no HTTP at all.
     Http1(Stream),
 }
 
@@ -49,6 +49,20 @@ impl ClientStream {
         }
     }
 
+    /// Lets `f` append bytes of a tunnel to what is queued.
+    pub(crate) fn write(&self, f: impl FnOnce(&mut Vec<u8>)) {
+        match self {
+            ClientStream::Http1(stream) => stream.write(f),
+        }
+    }
+
+    /// Bytes that are queued.
+    pub(crate) fn pending(&self) -> usize {
+        match self {
+            ClientStream::Http1(stream) => stream.pending(),
+        }
+    }
+
     /// Queues bytes of a tunnel.
     pub(crate) fn write_buf(&self, buf: Buf) {
         match self {
@@ -72,9 +86,14 @@ impl ClientStream {
 
     /// Ends when at most `max_pending` bytes are queued, or with the error that sending ended with.
     pub(crate) fn flushed(&self, max_pending: usize) -> impl Future<Output = io::Result<()>> {
-        poll_fn(move |cx| match self {
+        poll_fn(move |cx| self.poll_flushed(cx, max_pending))
+    }
+
+    /// As [`ClientStream::flushed`]; the task and the bound of the last call count.
+    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>, max_pending: usize) -> Poll<io::Result<()>> {
+        match self {
             ClientStream::Http1(stream) => stream.poll_flushed(cx, max_pending),
-        })
+        }
     }
 
     /// The next bytes of the request; an empty buffer at its end, then and ever after.
@@ -124,15 +143,25 @@ impl ClientStream {
 
     /// The next bytes of the request, at most `max`, in a pipe.
     pub(crate) async fn recv_piped(&self, max: u64) -> io::Result<Arrived> {
+        poll_fn(|cx| self.poll_recv_piped(cx, max)).await
+    }
+
+    /// As [`ClientStream::recv_piped`]; the task of the last call is woken.
+    pub(crate) fn poll_recv_piped(&self, cx: &mut Context<'_>, max: u64) -> Poll<io::Result<Arrived>> {
         match self {
-            ClientStream::Http1(stream) => stream.recv_piped(max).await,
+            ClientStream::Http1(stream) => stream.poll_recv_piped(cx, max),
         }
     }
 
     /// Sends what is in a pipe.
     pub(crate) async fn send_piped(&self, piped: &mut Piped) -> io::Result<()> {
+        poll_fn(|cx| self.poll_send_piped(cx, piped)).await
+    }
+
+    /// As [`ClientStream::send_piped`]; the task of the last call is woken.
+    pub(crate) fn poll_send_piped(&self, cx: &mut Context<'_>, piped: &mut Piped) -> Poll<io::Result<()>> {
         match self {
-            ClientStream::Http1(stream) => stream.send_piped(piped).await,
+            ClientStream::Http1(stream) => stream.poll_send_piped(cx, piped),
         }
     }
 

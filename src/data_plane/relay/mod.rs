@@ -18,7 +18,7 @@ use wire::h1::{BodyReader, encode};
 use wire::http::BodyLength;
 
 /// Payload up to this size is copied behind what is queued already; beyond it handing over the buffer is cheaper.
-const COPY_MAX: usize = 4096;
+pub(crate) const COPY_MAX: usize = 4096;
 /// The smallest receive of a long body, and the size of the buffers that the driver lends.
 const RECEIVE_MIN: usize = 16 << 10;
 

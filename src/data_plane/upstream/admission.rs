@@ -9,6 +9,7 @@ use crate::exchange::Exchange;
 use crate::serve::Fault;
 use crate::upstream::choose;
 use crate::upstream::link::Slot;
+use crate::upstream::presence::Presence;
 use crate::upstream::queue::What;
 use base::Instant;
 use runtime::Timer;
@@ -29,6 +30,8 @@ pub(crate) struct Load<'a> {
     began: Instant,
     passes: Passes,
     has_served: bool,
+    /// A [`Presence`] has taken its place.
+    is_kept: bool,
 }
 
 /// What the breakers want to see again.
@@ -41,7 +44,15 @@ struct Passes {
 impl<'a> Load<'a> {
     /// For an attempt that the cell counts already.
     fn new(conn: &'a Client, upstream: &'a Upstream, endpoint: &'a Endpoint, passes: Passes) -> Load<'a> {
-        Load { conn, upstream, endpoint, began: conn.worker.rt.now(), passes, has_served: false }
+        Load {
+            conn,
+            upstream,
+            endpoint,
+            began: conn.worker.rt.now(),
+            passes,
+            has_served: false,
+            is_kept: false,
+        }
     }
 
     /// Tells everybody who judges the endpoint how the attempt went.
@@ -65,6 +76,18 @@ impl<'a> Load<'a> {
         }
     }
 
+    /// The endpoint has accepted a connection that will carry bytes of which nobody knows: the place is kept without the
+    /// generation that it was given in.
+    pub(crate) fn keep(mut self) -> Presence {
+        let worker = &self.conn.worker;
+        let now = worker.rt.now();
+        // To the breakers it is a success that there is a connection. Whether the endpoint is alive behind it, they will
+        // not see.
+        show(self.upstream, self.endpoint, std::mem::take(&mut self.passes), Some(false), now);
+        self.is_kept = true;
+        Presence::new(worker, self.upstream, self.endpoint, self.began)
+    }
+
     fn measure(&mut self, admission: &Admission, outcome: Outcome) {
         let now = self.conn.worker.rt.now();
         let failed = outcome != Outcome::Success;
@@ -82,6 +105,9 @@ impl<'a> Load<'a> {
 
 impl Drop for Load<'_> {
     fn drop(&mut self) {
+        if self.is_kept {
+            return;
+        }
         self.endpoint.cell.end();
         if let Some(admission) = &self.upstream.admission {
             let now = self.conn.worker.rt.now();

@@ -89,21 +89,24 @@ pub(crate) async fn obtain(
         }
     }
     worker.stats.pool_misses.add(1);
-    let stream = Box::pin(connect(conn, x, upstream, endpoint, timer, deadline)).await?;
+    let patience = upstream.timeouts.connect;
+    let stream = Box::pin(connect(conn, x, upstream, endpoint, timer, patience, deadline)).await?;
     Ok(Lease { stream, cell, idle_for: None, sent_before: 0 })
 }
 
-async fn connect(
+/// A new connection, which the endpoint must accept within `patience`.
+pub(crate) async fn connect(
     conn: &Client,
     x: &Exchange,
     upstream: &Upstream,
     endpoint: &Endpoint,
     timer: &Timer,
+    patience: Duration,
     deadline: Instant,
 ) -> Result<Link, Cause> {
     let rt = &conn.worker.rt;
     let slot = admission::slot(conn, x, upstream, endpoint, timer).await?;
-    timer.set((rt.now() + upstream.timeouts.connect).min(deadline));
+    timer.set((rt.now() + patience).min(deadline));
     let connecting = rt.connect(&endpoint.addr, ConnectOptions::default());
     match race(conn.while_present(&mut ClientWatch::of(x), connecting), timer).await {
         None if rt.now() >= x.deadline => Err(Cause::TotalTimeout),

@@ -7,4 +7,5 @@ pub(crate) mod h1;
 pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod pool;
+pub(crate) mod presence;
 pub(crate) mod queue;

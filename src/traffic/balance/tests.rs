@@ -52,7 +52,7 @@ fn hashed(upstream: &Upstream, key: u64) -> EndpointId {
     upstream.pick(pick).unwrap().endpoint
 }
 
-fn owner(upstream: &Upstream, key: u64) -> Box<str> {
+fn owner(upstream: &Upstream, key: u64) -> std::sync::Arc<str> {
     upstream.endpoint(hashed(upstream, key)).text.clone()
 }
 

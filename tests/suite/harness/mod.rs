@@ -9,6 +9,7 @@ pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nginx;
 pub(crate) mod origin;
+pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod ringway;
 
@@ -21,6 +22,7 @@ pub(crate) use client::{Broken, Client, Ending};
 pub(crate) use load::Load;
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Origin, Received, Reply};
+pub(crate) use peer::Peer;
 pub(crate) use ringway::{Ringway, Setup};
 
 /// Longest that any single step of a test may take; generous, because the machine is shared.

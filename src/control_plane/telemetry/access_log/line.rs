@@ -9,7 +9,7 @@ use super::escape;
 use super::time::Clock;
 use std::net::IpAddr;
 use traffic::Phase;
-use traffic::record::Record;
+use traffic::record::{Record, Subject};
 
 /// Formats the lines of one log. Public for `bench`, which measures it.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     text(b"\",\"path\":\"", record.path, out);
     text(b"\",\"query\":\"", record.query.unwrap_or_default(), out);
     out.literal(b"\",\"protocol\":\"");
-    out.slice(record.version.as_str().as_bytes());
+    out.slice(protocol(record).as_bytes());
     number(b"\",\"status\":", record.status.into(), out);
     match record.cause {
         Some(cause) => {
@@ -116,20 +116,37 @@ fn number<const N: usize>(key: &[u8; N], value: u64, out: &mut Cursor) {
     out.decimal(value);
 }
 
+fn protocol(record: &Record<'_>) -> &'static str {
+    match record.subject {
+        Subject::Exchange => record.version.as_str(),
+        Subject::Flow => "TCP",
+    }
+}
+
 fn combined(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     address(record.client, out);
     out.literal(b" - - [");
     clock.combined(record.time_unix_ns, out);
     out.literal(b"] \"");
-    escape::combined(record.method, out);
-    out.byte(b' ');
-    escape::combined(record.path, out);
-    if let Some(query) = record.query {
-        out.byte(b'?');
-        escape::combined(query, out);
+    match record.subject {
+        Subject::Exchange => {
+            escape::combined(record.method, out);
+            out.byte(b' ');
+            escape::combined(record.path, out);
+            if let Some(query) = record.query {
+                out.byte(b'?');
+                escape::combined(query, out);
+            }
+        }
+        // No request: where the connection arrived, and whom it reached.
+        Subject::Flow => {
+            escape::combined(record.listener.as_bytes(), out);
+            out.byte(b' ');
+            or_dash(record.endpoint.as_bytes(), out);
+        }
     }
     out.byte(b' ');
-    out.slice(record.version.as_str().as_bytes());
+    out.slice(protocol(record).as_bytes());
     out.literal(b"\" ");
     out.decimal(record.status.into());
     out.byte(b' ');
@@ -218,6 +235,44 @@ mod tests {
             "receive_us": 9, "deliver_us": 10
         });
         assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn a_flow_has_a_line_without_a_request() {
+        let record = Record {
+            subject: Subject::Flow,
+            listener: "postgres",
+            cause: Some(Cause::FlowClosed),
+            upstream: "pg",
+            endpoint: "10.0.0.1:5432",
+            bytes_in: 5,
+            bytes_out: 7,
+            ..Record::EMPTY
+        };
+        let print = |mut formatter: Formatter| {
+            let mut out = Vec::new();
+            formatter.line(&record, &mut out);
+            String::from_utf8(out).unwrap()
+        };
+        let json: serde_json::Value = serde_json::from_str(&print(Formatter::json())).unwrap();
+        for (member, expected) in [
+            ("protocol", "TCP"),
+            ("listener", "postgres"),
+            ("upstream", "pg"),
+            ("endpoint", "10.0.0.1:5432"),
+            ("cause", "flow_closed"),
+            ("method", ""),
+        ] {
+            assert_eq!(json[member], expected, "{member}");
+        }
+        assert_eq!(
+            (&json["bytes_in"], &json["bytes_out"], &json["status"]),
+            (&5.into(), &7.into(), &0.into())
+        );
+        assert_eq!(
+            print(Formatter::combined()),
+            "0.0.0.0 - - [01/Jan/1970:00:00:00 +0000] \"postgres 10.0.0.1:5432 TCP\" 0 7 \"-\" \"-\"\n"
+        );
     }
 
     #[test]

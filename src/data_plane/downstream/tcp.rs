@@ -1,0 +1,207 @@
+//! A connection of a TCP listener: passed through to an endpoint, whatever it carries.
+//!
+//! ```text
+//! accept ─▶ choose ─▶ connect ─▶ pump ─both ended─▶ close
+//!              │         │ fails: another endpoint, while the rules allow it
+//!              ▼         ▼         │ broken, idle, cut
+//!            reset     reset      reset, both sides
+//! ```
+//!
+//! Nothing is read from the client before an endpoint has accepted: what it sends waits in the kernel. Towards its
+//! upstream the flow is an exchange without a request, with the same balancers, limits, health and budget; once it stands,
+//! it keeps nothing of that but its place, so that no generation of the configuration has to live as long as a flow.
+
+use super::{Client, ClientStream};
+use crate::crowd::Place;
+use crate::exchange::Exchange;
+use crate::finish;
+use crate::overload;
+use crate::pump::{Patience, Pump, Stopped};
+use crate::upstream::admission;
+use crate::upstream::lease;
+use crate::upstream::link::Link;
+use crate::upstream::presence::Presence;
+use crate::worker::Worker;
+use base::Instant;
+use base::ids::{ListenerId, UpstreamId};
+use runtime::Stream;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use traffic::flow::FlowStats;
+use traffic::snapshot::{Passthrough, Upstream};
+use traffic::{Cause, Phase, Phases};
+
+/// What is known of a flow, for its end: the listener's statistics and the line of the access log.
+pub(crate) struct Flow {
+    pub(crate) id: (u64, u64),
+    pub(crate) listener: Arc<str>,
+    /// Name of the upstream; `None` until one was chosen.
+    pub(crate) upstream: Option<Arc<str>>,
+    /// Address of the endpoint of the last attempt; `None` when there was none.
+    pub(crate) endpoint: Option<Arc<str>>,
+    pub(crate) attempts: u8,
+    pub(crate) phases: Phases,
+    pub(crate) bytes_up: u64,
+    pub(crate) bytes_down: u64,
+    pub(crate) stats: Arc<FlowStats>,
+}
+
+/// A connection to an endpoint, and what holds while it lasts.
+struct Opened {
+    /// Before the place: the connection is closed when that is given away.
+    link: Link,
+    presence: Presence,
+    patience: Patience,
+}
+
+/// Serves a connection to its end and tells why it ended. `peer` is None on a Unix socket.
+pub(crate) async fn serve(
+    worker: &Rc<Worker>,
+    stream: Stream,
+    listener: ListenerId,
+    peer: Option<SocketAddr>,
+    place: Place,
+) -> Cause {
+    let conn = Client {
+        worker: Rc::clone(worker),
+        timer: worker.rt.timer(),
+        upstream_timer: worker.rt.timer(),
+        // Nobody is told about it.
+        local_port: 0,
+        stream: ClientStream::Http1(stream),
+        listener,
+        peer: peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+        place,
+        requests: 0,
+    };
+    let Some(mut flow) = begin(&conn) else { return Cause::Internal };
+    // Boxed: what a connection needs on its way to an endpoint is several times what it needs from then on.
+    let cause = match Box::pin(open(&conn, &mut flow)).await {
+        Ok(opened) => pass(&conn, &mut flow, opened).await,
+        Err(cause) => cause,
+    };
+    finish::flow(&conn, &flow, cause);
+    if cause != Cause::FlowClosed {
+        conn.stream.reset();
+    }
+    cause
+}
+
+/// The flow of a connection that has just arrived; `None` when its listener is none of TCP.
+fn begin(conn: &Client) -> Option<Box<Flow>> {
+    let worker = &*conn.worker;
+    let generation = worker.generation();
+    let listener = conn.listener(&generation);
+    let stats = Arc::clone(&listener.passthrough()?.stats);
+    stats.shard(worker.id).opened.add(1);
+    Some(Box::new(Flow {
+        id: worker.next_request_id(),
+        listener: Arc::clone(&listener.name),
+        upstream: None,
+        endpoint: None,
+        attempts: 0,
+        phases: Phases::new(worker.rt.now()),
+        bytes_up: 0,
+        bytes_down: 0,
+        stats,
+    }))
+}
+
+/// The upstream that takes the connection. `first` is what the client has said before; empty when nobody asked for it.
+fn choose_upstream(passthrough: &Passthrough, _first: &[u8]) -> UpstreamId {
+    passthrough.upstream
+}
+
+/// Finds an endpoint and connects to it.
+async fn open(conn: &Client, flow: &mut Flow) -> Result<Opened, Cause> {
+    let worker = &*conn.worker;
+    overload::admit(worker)?;
+    let generation = worker.generation();
+    // A generation that was put into force just now may have made something else of the listener.
+    let passthrough = conn.listener(&generation).passthrough().ok_or(Cause::Internal)?;
+    let upstream = generation.upstream(choose_upstream(passthrough, &[]));
+    flow.upstream = Some(Arc::clone(&upstream.name));
+    let mut x = worker.take_exchange();
+    x.begin_flow(Rc::clone(&generation), flow.id, conn.peer_ip(), flow.phases.start());
+    x.upstream = Some(upstream.id);
+    upstream.budget.deposit();
+    let opened = connect(conn, &mut x, upstream, passthrough).await;
+    flow.attempts = x.attempts;
+    flow.phases = x.phases;
+    flow.endpoint = x.endpoint.map(|id| Arc::clone(&upstream.endpoint(id).text));
+    worker.give_back(x);
+    let (link, presence) = opened?;
+    let patience = Patience { idle: passthrough.idle, half_closed: passthrough.half_closed };
+    Ok(Opened { link, presence, patience })
+}
+
+/// Tries endpoints until one accepts or the rules say that no other may be tried.
+async fn connect(
+    conn: &Client,
+    x: &mut Exchange,
+    upstream: &Upstream,
+    passthrough: &Passthrough,
+) -> Result<(Link, Presence), Cause> {
+    let worker = &*conn.worker;
+    let patience = passthrough.connect.unwrap_or(upstream.timeouts.connect);
+    loop {
+        let mut load = match admission::at_once(conn, x, upstream) {
+            Some(load) => load.map_err(|fault| fault.0)?,
+            None => admission::wait(conn, x, upstream).await.map_err(|fault| fault.0)?,
+        };
+        x.endpoint = Some(load.endpoint.id);
+        x.attempts += 1;
+        let timer = &conn.upstream_timer;
+        let connected =
+            lease::connect(conn, x, upstream, load.endpoint, timer, patience, Instant::NEVER).await;
+        x.phases.mark(Phase::Connect, worker.rt.now());
+        let cause = match connected {
+            Ok(link) => return Ok((link, load.keep())),
+            Err(cause) => cause,
+        };
+        load.blame(cause);
+        drop(load);
+        let is_over = x.attempts > passthrough.retries
+            || cause.stage() != traffic::cause::Stage::Lease
+            || !overload::may_repeat(worker, true)
+            || !upstream.budget.try_withdraw(worker.rt.now());
+        if is_over {
+            return Err(cause);
+        }
+        worker.stats.retries.add(1);
+        x.phases.retry(worker.rt.now());
+        x.failed.extend(x.endpoint);
+    }
+}
+
+/// Passes bytes on until the flow ends.
+async fn pass(conn: &Client, flow: &mut Flow, opened: Opened) -> Cause {
+    let Opened { link, mut presence, patience } = opened;
+    let worker = &*conn.worker;
+    let stats = Arc::clone(&flow.stats);
+    let moved = &stats.shard(worker.id).moved;
+    let mut pump = Pump::new(worker, (&conn.stream, conn.place), &link, &conn.timer, patience, moved);
+    let stopped = pump.run(|| presence.praise()).await;
+    (flow.bytes_up, flow.bytes_down) = (pump.up.bytes, pump.down.bytes);
+    if let Some(began) = pump.down.began {
+        flow.phases.mark(Phase::Wait, began);
+    }
+    let end = if pump.down.began.is_some() { Phase::Receive } else { Phase::Wait };
+    flow.phases.mark(end, worker.rt.now());
+    if stopped != Stopped::Ended {
+        link.reset();
+    }
+    if stopped == Stopped::Ended {
+        presence.praise();
+    }
+    match stopped {
+        Stopped::Ended => Cause::FlowClosed,
+        Stopped::ClientBroke => Cause::ClientGone,
+        Stopped::UpstreamBroke => Cause::UpstreamGone,
+        Stopped::Idle => Cause::FlowIdle,
+        Stopped::HalfClosed => Cause::HalfClosed,
+        Stopped::Shed => Cause::Shed,
+        Stopped::Stopping => Cause::Stopping,
+    }
+}
