@@ -125,5 +125,5 @@ pub(crate) fn endpoint(n: u32) -> Endpoint {
     let text = addr.to_string().into();
     let cell = Arc::new(EndpointCell::new(Health::Up));
     let zone = Some(format!("zone-{}", n % 3).into());
-    Endpoint { id: EndpointId(n), addr, text, weight: 1 + n % 3, tier: 0, zone, cell, valve: None }
+    Endpoint { id: EndpointId(n), addr, text, weight: 1 + n % 3, tier: 0, zone, cell, valve: None, tls: None }
 }

@@ -6,11 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates under `src/`: name, those of ours that they may depend on, foreign ones that need permission.
-const CRATES: [(&str, &[&str], &[&str]); 8] = [
+const CRATES: [(&str, &[&str], &[&str]); 9] = [
     ("base", &[], &[]),
     ("wire", &["base"], &[]),
     ("config", &[], &["serde", "serde_json"]),
     ("runtime", &["base"], &["libc", "io-uring"]),
+    ("tls", &["wire", "base"], &["rustls"]),
     ("traffic", &["wire", "base"], &[]),
     ("data_plane", &["traffic", "wire", "runtime", "base"], &[]),
     (

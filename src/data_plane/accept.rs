@@ -3,6 +3,7 @@
 use crate::bell::Seat;
 use crate::crowd::Place;
 use crate::downstream;
+use crate::secure;
 use crate::worker::{Listening, Worker};
 use base::ids::ListenerId;
 use runtime::{Listener, Stream, race};
@@ -10,6 +11,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use traffic::Cause;
@@ -182,14 +184,28 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     let member = Member { listener, place, admitted };
     let owner = Rc::clone(worker);
     // One task each: the state of one kind must not make connections of the other larger.
-    if worker.generation().listeners[listener.index()].passthrough().is_some() {
+    let generation = worker.generation();
+    let served = &generation.listeners[listener.index()];
+    if served.passthrough().is_some() {
         worker.rt.spawn(async move {
             let cause = downstream::tcp::serve(&owner, stream, listener, peer, place).await;
             member.leave(&owner, cause);
         });
+    } else if let Some(acceptor) = &served.tls {
+        let (acceptor, patience) = (Arc::clone(acceptor), served.timeouts.handshake);
+        worker.rt.spawn(async move {
+            let secured = Box::pin(secure::accept(&owner, stream, acceptor, patience)).await;
+            let cause = match secured {
+                Ok((channel, security)) => {
+                    downstream::h1::serve(&owner, channel, Some(security), listener, peer, place).await
+                }
+                Err(cause) => cause,
+            };
+            member.leave(&owner, cause);
+        });
     } else {
         worker.rt.spawn(async move {
-            let cause = downstream::h1::serve(&owner, stream, listener, peer, place).await;
+            let cause = downstream::h1::serve(&owner, stream.into(), None, listener, peer, place).await;
             member.leave(&owner, cause);
         });
     }

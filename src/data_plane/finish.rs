@@ -55,6 +55,7 @@ fn log(conn: &Client, x: &Exchange) {
         attempts: x.attempts,
         bytes_in: x.upload.bytes,
         bytes_out: x.bytes_out,
+        tls: conn.security.as_ref().map(|security| security.record()),
         user_agent: request.known(Known::UserAgent).unwrap_or_default(),
         referer: request.known(Known::Referer).unwrap_or_default(),
         phases_us: x.phases.durations().map(micros),

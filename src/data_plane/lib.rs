@@ -6,6 +6,7 @@
 
 mod accept;
 mod bell;
+mod channel;
 mod crowd;
 mod date;
 mod downstream;
@@ -18,6 +19,7 @@ mod pace;
 mod pump;
 mod relay;
 mod respond;
+mod secure;
 mod serve;
 mod session;
 mod tunnel;

@@ -13,12 +13,13 @@
 //! `Way`. A connection that breaks, or is cut by us, is told to both sides as a reset: an end always means that every byte
 //! before it has been passed on.
 
+use crate::channel::Channel;
 use crate::crowd::Place;
 use crate::downstream::ClientStream;
 use crate::relay::COPY_MAX;
 use crate::worker::Worker;
 use base::Instant;
-use runtime::{Arrived, Buf, Piped, Refusal, Stream, Timer};
+use runtime::{Arrived, Buf, Piped, Refusal, Timer};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -56,7 +57,7 @@ pub(crate) enum Stopped {
 pub(crate) struct Pump<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) client: &'a ClientStream,
-    pub(crate) upstream: &'a Stream,
+    pub(crate) upstream: &'a Channel,
     /// The client's place in the crowd.
     pub(crate) place: Place,
     pub(crate) timer: &'a Timer,
@@ -125,7 +126,7 @@ const KEEPALIVE_PROBES: u32 = 4;
 #[derive(Clone, Copy)]
 enum Side<'a> {
     Client(&'a ClientStream),
-    Upstream(&'a Stream),
+    Upstream(&'a Channel),
 }
 
 impl Way {
@@ -262,11 +263,12 @@ impl<'a> Pump<'a> {
     pub(crate) fn new(
         worker: &'a Worker,
         (client, place): (&'a ClientStream, Place),
-        upstream: &'a Stream,
+        upstream: &'a Channel,
         timer: &'a Timer,
         patience: Patience,
         stats: &'a Moved,
     ) -> Pump<'a> {
+        let can_splice = client.can_splice() && upstream.is_plain();
         Pump {
             worker,
             client,
@@ -275,8 +277,8 @@ impl<'a> Pump<'a> {
             timer,
             patience,
             stats,
-            up: Direction::new(client.can_splice()),
-            down: Direction::new(client.can_splice()),
+            up: Direction::new(can_splice),
+            down: Direction::new(can_splice),
             moved: worker.rt.now(),
         }
     }

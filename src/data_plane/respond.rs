@@ -144,7 +144,7 @@ pub(crate) async fn redirect(
 ) -> Result<Next, Fault> {
     x.cause = Some(Cause::Redirect);
     let mut location = Vec::new();
-    redirect.to.render(x.request(), "http", &mut location);
+    redirect.to.render(x.request(), conn.scheme(), &mut location);
     let fields = [(Box::from(&b"Location"[..]), location.into_boxed_slice())];
     answer(conn, x, route, redirect.status, &fields, b"").await
 }

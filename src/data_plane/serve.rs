@@ -67,6 +67,9 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
 
     x.facts = source::client_address(conn.peer_ip(), x.request(), &listener.trusted_proxies);
     count_disbelief(conn, x);
+    if conn.is_misdirected(x.request().host()) {
+        return Err(Cause::Misdirected.into());
+    }
     let route = listener.table.find(x.request(), x.facts.client).ok_or(Cause::NoRoute)?;
     let route = generation.route(route);
     x.route = Some(route.id);

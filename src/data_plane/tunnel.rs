@@ -1,12 +1,12 @@
 //! After 101 Switching Protocols: bytes in both directions until both ends are done or nothing moves any more.
 
+use crate::channel::Channel;
 use crate::downstream::Client;
 use crate::exchange::Exchange;
 use crate::pump::{Patience, Pump, Stopped};
 use crate::serve::Next;
 use crate::session;
 use crate::upstream::lease::Lease;
-use runtime::Stream;
 use traffic::{Cause, Phase};
 use wire::h1::encode;
 use wire::http::{BodyLength, Response};
@@ -31,7 +31,7 @@ pub(crate) async fn run(conn: &Client, x: &mut Exchange, lease: Lease) -> Next {
         encode::end(out);
     });
     drop(bytes);
-    let upstream: &Stream = &lease.stream;
+    let upstream: &Channel = &lease.stream;
     // Half of a tunnel is as good as the whole: it may wait for as long.
     let idle = conn.listener(&x.generation).timeouts.tunnel_idle;
     let patience = Patience { idle, half_closed: idle };

@@ -2,6 +2,7 @@
 
 use crate::accept;
 use crate::bell::Bell;
+use crate::channel::Sealing;
 use crate::date::DateCache;
 use crate::drain::{Drain, Stop};
 use crate::exchange::Exchange;
@@ -78,6 +79,8 @@ pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) node: Arc<Node>,
+    /// What is written on connections with TLS and not encrypted yet.
+    pub(crate) sealing: Rc<Sealing>,
     pub(crate) pool: Pool,
     /// Requests that wait for an upstream.
     pub(crate) queues: Queues,
@@ -129,6 +132,7 @@ impl Worker {
         let worker = Rc::new(Worker {
             overload: Overload::new(meter),
             node,
+            sealing: Rc::new(Sealing::new(rt.clone())),
             pool: Pool::new(limits.idle_per_endpoint_max as usize),
             queues: Queues::new(id, &rt),
             drain: Drain::default(),
@@ -211,6 +215,7 @@ impl Worker {
     /// Gives memory back that is kept for reuse.
     pub(crate) fn trim(&self) {
         self.rt.trim();
+        self.sealing.trim();
         self.spare.borrow_mut().clear();
     }
 
@@ -262,6 +267,7 @@ pub fn run(rt: &Runtime, start: WorkerStart) -> io::Result<()> {
         rt.expire_timers();
         worker.queues.answer(|gate, count| admission::make_room(&worker.pool, gate, count));
         rt.run_ready();
+        worker.sealing.seal_all();
         let spent = rt.time_in_turn();
         worker.publish_gauges(spent);
         overload::end_of_turn(&worker, spent);

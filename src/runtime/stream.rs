@@ -76,7 +76,12 @@ impl Stream {
     /// pass an empty one. A `buf` without spare room is dropped as well.
     pub fn recv_into(&self, buf: Buf) -> impl Future<Output = io::Result<Buf>> {
         let mut into = Some(buf);
-        poll_fn(move |cx| self.core.poll_receive(self.token, &mut into, cx))
+        poll_fn(move |cx| self.poll_recv_into(&mut into, cx))
+    }
+
+    /// As [`Stream::recv_into`]; the buffer is taken out of `into` when it is used. The task of the last call is woken.
+    pub fn poll_recv_into(&self, into: &mut Option<Buf>, cx: &mut Context<'_>) -> Poll<io::Result<Buf>> {
+        self.core.poll_receive(self.token, into, cx)
     }
 
     /// As [`Stream::recv`]; the task of the last call is woken.

@@ -18,6 +18,8 @@ pub enum Side {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Accept,
+    /// The TLS handshake, of either side.
+    Secure,
     Decode,
     Route,
     Filter,
@@ -156,6 +158,42 @@ causes! {
     RequestsMax = "requests_max", Ringway, Finish, 0, "";
     /// The client's address has as many connections as one may.
     ClientConnections = "client_connections", Ringway, Accept, 0, "";
+    /// The client did not complete its first TLS message in time.
+    TlsHelloTimeout = "tls_hello_timeout", Downstream, Secure, 0, "";
+    /// The client did not complete the TLS handshake in time.
+    TlsHandshakeTimeout = "tls_handshake_timeout", Downstream, Secure, 0, "";
+    /// The client ended the connection during the TLS handshake.
+    TlsClosed = "tls_closed", Downstream, Secure, 0, "";
+    /// The client does not speak TLS.
+    TlsNotTls = "tls_not_tls", Downstream, Secure, 0, "";
+    /// No common version of TLS.
+    TlsVersion = "tls_version", Downstream, Secure, 0, "";
+    /// No common cipher suite, group or signature scheme.
+    TlsNothingInCommon = "tls_nothing_in_common", Downstream, Secure, 0, "";
+    /// No common application protocol.
+    TlsProtocol = "tls_protocol", Downstream, Secure, 0, "";
+    /// The client asked for a server name that has no certificate.
+    TlsUnknownName = "tls_unknown_name", Downstream, Secure, 0, "";
+    /// The client has to show a certificate and showed none.
+    ClientCertificateMissing = "client_certificate_missing", Downstream, Secure, 0, "";
+    /// The client's certificate is not of an authority that is believed here.
+    ClientCertificateUntrusted = "client_certificate_untrusted", Downstream, Secure, 0, "";
+    /// The client's certificate is not valid now.
+    ClientCertificateExpired = "client_certificate_expired", Downstream, Secure, 0, "";
+    /// The client's certificate has been revoked.
+    ClientCertificateRevoked = "client_certificate_revoked", Downstream, Secure, 0, "";
+    /// The client's certificate is malformed or made for another purpose.
+    ClientCertificateBad = "client_certificate_bad", Downstream, Secure, 0, "";
+    /// The client refused the TLS connection with an alert.
+    TlsAlert = "tls_alert", Downstream, Secure, 0, "";
+    /// The client's TLS messages exceed their limit.
+    TlsTooLarge = "tls_too_large", Downstream, Secure, 0, "";
+    /// The client sent too many TLS records without payload.
+    TlsFlood = "tls_flood", Downstream, Secure, 0, "";
+    /// The client does not keep to the TLS protocol.
+    TlsViolation = "tls_violation", Downstream, Secure, 0, "";
+    /// The connection was made for another server name.
+    Misdirected = "misdirected", Downstream, Route, 421, "";
     /// No route matches the request.
     NoRoute = "no_route", Ringway, Route, 404, "destination_not_found";
     /// The route answers by itself.
@@ -188,6 +226,28 @@ causes! {
     ConnectUnreachable = "connect_unreachable", Upstream, Lease, 502, "destination_ip_unroutable";
     /// The endpoint did not accept the connection in time.
     ConnectTimeout = "connect_timeout", Upstream, Lease, 504, "connection_timeout";
+    /// The endpoint did not complete the TLS handshake in time.
+    UpstreamTlsTimeout = "upstream_tls_timeout", Upstream, Secure, 504, "connection_timeout";
+    /// The endpoint ended the connection during the TLS handshake.
+    UpstreamTlsClosed = "upstream_tls_closed", Upstream, Secure, 502, "connection_terminated";
+    /// The endpoint does not speak TLS.
+    UpstreamTlsPlaintext = "upstream_tls_plaintext", Upstream, Secure, 502, "tls_protocol_error";
+    /// No common version of TLS with the endpoint.
+    UpstreamTlsVersion = "upstream_tls_version", Upstream, Secure, 502, "tls_protocol_error";
+    /// The endpoint and we found nothing in common, or it does not keep to the TLS protocol.
+    UpstreamTlsProtocol = "upstream_tls_protocol", Upstream, Secure, 502, "tls_protocol_error";
+    /// The endpoint's certificate has another name.
+    UpstreamTlsWrongName = "upstream_tls_wrong_name", Upstream, Secure, 502, "tls_certificate_error";
+    /// The endpoint's certificate is not of an authority that is believed.
+    UpstreamTlsUntrusted = "upstream_tls_untrusted", Upstream, Secure, 502, "tls_certificate_error";
+    /// The endpoint's certificate is not valid now.
+    UpstreamTlsExpired = "upstream_tls_expired", Upstream, Secure, 502, "tls_certificate_error";
+    /// The endpoint's certificate has been revoked.
+    UpstreamTlsRevoked = "upstream_tls_revoked", Upstream, Secure, 502, "tls_certificate_error";
+    /// The endpoint's certificate is malformed or made for another purpose.
+    UpstreamTlsBadCertificate = "upstream_tls_bad_certificate", Upstream, Secure, 502, "tls_certificate_error";
+    /// The endpoint refused the TLS connection with an alert.
+    UpstreamTlsRefused = "upstream_tls_refused", Upstream, Secure, 502, "tls_alert_received";
     /// No local port is free for a connection to the endpoint.
     PortsExhausted = "ports_exhausted", Ringway, Lease, 503, "connection_limit_reached";
     /// No descriptor or memory is left for a connection to the endpoint.

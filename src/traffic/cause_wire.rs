@@ -3,6 +3,7 @@
 
 use crate::Cause;
 use wire::h1::{BodyError, HeadError};
+use wire::secure::Failure;
 
 impl Cause {
     /// Why a request head is refused.
@@ -54,6 +55,48 @@ impl Cause {
             BodyError::BadTrailer | BodyError::TrailersTooLarge => Cause::BadTrailer,
             BodyError::TooLarge { .. } => Cause::BodyTooLarge,
             BodyError::Truncated => Cause::ClientGone,
+        }
+    }
+
+    /// Why TLS with a client has failed.
+    pub fn of_client_tls(failure: Failure) -> Cause {
+        match failure {
+            Failure::NotTls => Cause::TlsNotTls,
+            Failure::Version => Cause::TlsVersion,
+            Failure::NothingInCommon => Cause::TlsNothingInCommon,
+            Failure::Protocol => Cause::TlsProtocol,
+            Failure::UnknownName => Cause::TlsUnknownName,
+            Failure::NoCertificate => Cause::ClientCertificateMissing,
+            Failure::Untrusted => Cause::ClientCertificateUntrusted,
+            Failure::Expired => Cause::ClientCertificateExpired,
+            Failure::Revoked => Cause::ClientCertificateRevoked,
+            Failure::BadCertificate | Failure::WrongName => Cause::ClientCertificateBad,
+            Failure::Alert(_) => Cause::TlsAlert,
+            Failure::TooLarge => Cause::TlsTooLarge,
+            Failure::Flood => Cause::TlsFlood,
+            Failure::BadRecord | Failure::Misbehaved => Cause::TlsViolation,
+            Failure::Internal => Cause::Internal,
+        }
+    }
+
+    /// Why TLS with an endpoint has failed.
+    pub fn of_endpoint_tls(failure: Failure) -> Cause {
+        match failure {
+            Failure::NotTls => Cause::UpstreamTlsPlaintext,
+            Failure::Version => Cause::UpstreamTlsVersion,
+            Failure::WrongName => Cause::UpstreamTlsWrongName,
+            Failure::Untrusted => Cause::UpstreamTlsUntrusted,
+            Failure::Expired => Cause::UpstreamTlsExpired,
+            Failure::Revoked => Cause::UpstreamTlsRevoked,
+            Failure::BadCertificate | Failure::NoCertificate => Cause::UpstreamTlsBadCertificate,
+            Failure::Alert(_) | Failure::UnknownName => Cause::UpstreamTlsRefused,
+            Failure::NothingInCommon
+            | Failure::Protocol
+            | Failure::BadRecord
+            | Failure::TooLarge
+            | Failure::Flood
+            | Failure::Misbehaved => Cause::UpstreamTlsProtocol,
+            Failure::Internal => Cause::Internal,
         }
     }
 

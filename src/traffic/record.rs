@@ -23,8 +23,8 @@ pub const RECORD_BYTES_MAX: usize = FIXED_BYTES_MAX
     + QUERY_BYTES_MAX
     + USER_AGENT_BYTES_MAX
     + REFERER_BYTES_MAX
-    + 6 * NAME_BYTES_MAX;
-const FIXED_BYTES_MAX: usize = 192;
+    + 9 * NAME_BYTES_MAX;
+const FIXED_BYTES_MAX: usize = 256;
 
 /// What a record is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct Record<'a> {
     pub bytes_in: u64,
     /// Bytes of the response as sent, head and body.
     pub bytes_out: u64,
+    /// `None` in plain text.
+    pub tls: Option<TlsRecord<'a>>,
     /// Empty when the field is missing.
     pub user_agent: &'a [u8],
     /// Empty when the field is missing.
@@ -75,6 +77,21 @@ pub struct Record<'a> {
     /// Microseconds by [`Phase`].
     pub phases_us: [u32; Phase::ALL.len()],
     pub total_us: u32,
+}
+
+/// What is logged of the client's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsRecord<'a> {
+    /// 1.3 rather than 1.2.
+    pub is_13: bool,
+    pub resumed: bool,
+    pub cipher: &'a str,
+    /// The name that the client asked for; empty if it named none.
+    pub server_name: &'a str,
+    /// The name in the client's certificate; empty without one.
+    pub client: &'a str,
+    /// SHA-256 of the client's certificate.
+    pub fingerprint: Option<[u8; 32]>,
 }
 
 /// Why bytes are not a record.
@@ -121,6 +138,7 @@ impl<'a> Record<'a> {
         attempts: 0,
         bytes_in: 0,
         bytes_out: 0,
+        tls: None,
         user_agent: b"",
         referer: b"",
         phases_us: [0; Phase::ALL.len()],
@@ -160,12 +178,18 @@ impl<'a> Record<'a> {
         text(out, self.query.unwrap_or_default(), QUERY_BYTES_MAX);
         text(out, self.user_agent, USER_AGENT_BYTES_MAX);
         text(out, self.referer, REFERER_BYTES_MAX);
+        match &self.tls {
+            None => out.push(0),
+            Some(tls) => tls.encode(out),
+        }
     }
 
     fn bytes_at_most(&self) -> usize {
         let names = self.listener.len() + self.route.len() + self.upstream.len() + self.endpoint.len();
         let texts = self.method.len() + self.host.len() + self.path.len() + self.query.map_or(0, <[u8]>::len);
-        (FIXED_BYTES_MAX + names + texts + self.user_agent.len() + self.referer.len()).min(RECORD_BYTES_MAX)
+        let tls = self.tls.map_or(0, |tls| tls.cipher.len() + tls.server_name.len() + tls.client.len());
+        (FIXED_BYTES_MAX + tls + names + texts + self.user_agent.len() + self.referer.len())
+            .min(RECORD_BYTES_MAX)
     }
 
     /// Reads what [`Record::encode`] wrote.
@@ -207,10 +231,50 @@ impl<'a> Record<'a> {
             bytes_out,
             user_agent: reader.text()?,
             referer: reader.text()?,
+            tls: TlsRecord::decode(&mut reader)?,
             phases_us,
             total_us,
         };
         if reader.0.is_empty() { Ok(record) } else { Err(RecordError::Excess) }
+    }
+}
+
+impl<'a> TlsRecord<'a> {
+    const PRESENT: u8 = 1;
+    const IS_13: u8 = 2;
+    const RESUMED: u8 = 4;
+    const CERTIFIED: u8 = 8;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        out.push(
+            TlsRecord::PRESENT
+                | flag(self.is_13, TlsRecord::IS_13)
+                | flag(self.resumed, TlsRecord::RESUMED)
+                | flag(self.fingerprint.is_some(), TlsRecord::CERTIFIED),
+        );
+        for name in [self.cipher, self.server_name, self.client] {
+            text(out, name.as_bytes(), name.floor_char_boundary(NAME_BYTES_MAX));
+        }
+        out.extend_from_slice(self.fingerprint.as_ref().map_or(&[], |fingerprint| &fingerprint[..]));
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Option<TlsRecord<'a>>, RecordError> {
+        let [flags] = reader.array()?;
+        if flags == 0 {
+            return Ok(None);
+        }
+        let (cipher, server_name, client) = (reader.name()?, reader.name()?, reader.name()?);
+        let has = |flag| flags & flag != 0;
+        let fingerprint = if has(TlsRecord::CERTIFIED) { Some(reader.array()?) } else { None };
+        Ok(Some(TlsRecord {
+            is_13: has(TlsRecord::IS_13),
+            resumed: has(TlsRecord::RESUMED),
+            cipher,
+            server_name,
+            client,
+            fingerprint,
+        }))
     }
 }
 

@@ -127,6 +127,8 @@ impl Kind {
                 Cause::ConnectRefused
                 | Cause::ConnectUnreachable
                 | Cause::ConnectTimeout
+                | Cause::UpstreamTlsTimeout
+                | Cause::UpstreamTlsClosed
                 | Cause::PortsExhausted
                 | Cause::UpstreamResources,
             ) => Kind::Connect,

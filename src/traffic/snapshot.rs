@@ -21,6 +21,7 @@ use base::ids::{EndpointId, RouteId, UpstreamId};
 use base::limits::{HttpLimits, Limits};
 use std::sync::Arc;
 use std::time::Duration;
+use wire::secure;
 
 /// One generation.
 #[derive(Debug)]
@@ -71,6 +72,8 @@ pub struct Listener {
     pub connections_per_client_max: Option<u32>,
     /// Requests on one connection before it is closed. Default 10,000.
     pub requests_max: u32,
+    /// `None`: plain text.
+    pub tls: Option<Arc<dyn secure::Accept>>,
     pub table: RouteTable,
 }
 
@@ -112,6 +115,8 @@ pub struct Passthrough {
 /// How long a client may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownstreamTimeouts {
+    /// The whole TLS handshake. Default 5 s.
+    pub handshake: Duration,
     /// Whole head, from its first byte (or from the accept, for the first one). Default 10 s.
     pub head: Duration,
     /// Between two requests. Default 75 s.
@@ -137,6 +142,7 @@ pub struct DownstreamTimeouts {
 impl Default for DownstreamTimeouts {
     fn default() -> Self {
         DownstreamTimeouts {
+            handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
             body_idle: Duration::from_secs(30),
@@ -285,6 +291,25 @@ pub struct Endpoint {
     pub cell: Arc<EndpointCell>,
     /// `None` when the endpoint has no bounds of its own.
     pub valve: Option<Arc<Valve>>,
+    /// `None`: plain text.
+    pub tls: Option<EndpointTls>,
+}
+
+/// How TLS is spoken with an endpoint.
+#[derive(Clone, Debug)]
+pub struct EndpointTls {
+    pub connect: Arc<dyn secure::Connect>,
+    /// What the endpoint must be certified as unless the upstream says otherwise: its name or its address.
+    pub name: Box<str>,
+    /// Connections with another one are not used; never 0, which stands for plain text.
+    pub identity: u64,
+}
+
+impl Endpoint {
+    /// What distinguishes connections to it that must not be mixed up; 0 for plain text.
+    pub fn identity(&self) -> u64 {
+        self.tls.as_ref().map_or(0, |tls| tls.identity)
+    }
 }
 
 /// How long an endpoint may take.
@@ -292,6 +317,8 @@ pub struct Endpoint {
 pub struct UpstreamTimeouts {
     /// Default 1 s.
     pub connect: Duration,
+    /// The whole TLS handshake. Default 3 s.
+    pub handshake: Duration,
     /// From the end of the request (or of what was sent of it) to the response head. Default 30 s.
     pub response_head: Duration,
     /// Between two reads of a response body. Default 60 s.
@@ -304,6 +331,7 @@ impl Default for UpstreamTimeouts {
     fn default() -> Self {
         UpstreamTimeouts {
             connect: Duration::from_secs(1),
+            handshake: Duration::from_secs(3),
             response_head: Duration::from_secs(30),
             body_idle: Duration::from_secs(60),
             pool_idle: Duration::from_secs(55),

@@ -156,8 +156,44 @@ pub struct WorkerStats {
     pub tunnels: crate::flow::Moved,
     /// What it sheds under pressure.
     pub shed: crate::overload::ShedStats,
+    pub tls: TlsStats,
     causes: Causes,
     closes: Causes,
+}
+
+/// Completed TLS handshakes of one worker.
+#[derive(Debug, Default)]
+pub struct TlsStats {
+    pub downstream: Handshakes,
+    pub upstream: Handshakes,
+    /// Clients that offered a session which could not be resumed, and got a full handshake.
+    pub resume_refused: Counter,
+    /// Failed handshakes of clients; the causes are counted with the connections that ended.
+    pub failed: Counter,
+    /// Failed handshakes with endpoints; the causes are counted with the exchanges.
+    pub upstream_failed: Counter,
+}
+
+/// Handshakes of one side.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    pub full_12: Counter,
+    pub full_13: Counter,
+    pub resumed_12: Counter,
+    pub resumed_13: Counter,
+}
+
+impl Handshakes {
+    /// Counts one that has succeeded.
+    pub fn count(&self, facts: &wire::secure::Facts) {
+        let counter = match (facts.version == "TLSv1.3", facts.resumed) {
+            (true, false) => &self.full_13,
+            (true, true) => &self.resumed_13,
+            (false, false) => &self.full_12,
+            (false, true) => &self.resumed_12,
+        };
+        counter.add(1);
+    }
 }
 
 /// One counter per cause.

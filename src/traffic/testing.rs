@@ -50,7 +50,7 @@ pub(crate) fn endpoint(n: u32, weight: u32) -> Endpoint {
     let addr = Addr::from(SocketAddr::from((Ipv4Addr::from_bits(0x0a00_0000 + n), 80)));
     let text = addr.to_string().into();
     let cell = Arc::new(EndpointCell::new(Health::Up));
-    Endpoint { id: EndpointId(n), addr, text, weight, tier: 0, zone: None, cell, valve: None }
+    Endpoint { id: EndpointId(n), addr, text, weight, tier: 0, zone: None, cell, valve: None, tls: None }
 }
 
 /// An upstream of `endpoints`, whose ids must be their places.

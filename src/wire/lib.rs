@@ -7,3 +7,4 @@ pub mod client_hello;
 pub mod h1;
 pub mod http;
 pub mod proxy_protocol;
+pub mod secure;

@@ -37,6 +37,7 @@ impl Compiler<'_> {
                 connections_max: self.share(written.limits.connections.into()),
                 connections_per_client_max: per_client(written.limits.connections_per_client),
                 requests_max: written.limits.requests_per_connection,
+                tls: None,
                 table,
             });
         }

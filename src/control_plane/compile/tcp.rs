@@ -42,6 +42,7 @@ impl Compiler<'_> {
                 connections_max: self.share(written.limits.connections.into()),
                 connections_per_client_max: per_client(written.limits.connections_per_client),
                 requests_max: u32::MAX,
+                tls: None,
                 table: RouteTable::default(),
             });
         }

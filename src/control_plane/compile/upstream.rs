@@ -86,6 +86,7 @@ impl Compiler<'_> {
                 zone: zone.map(Box::from),
                 cell,
                 valve: self.valve(written, &addr),
+                tls: None,
                 addr,
             });
         }
@@ -165,5 +166,6 @@ fn timeouts(written: &config::model::UpstreamTimeouts) -> UpstreamTimeouts {
         response_head: written.response_header.at().unwrap_or(FOREVER),
         body_idle: written.idle.at().unwrap_or(FOREVER),
         pool_idle: written.keep_alive,
+        ..UpstreamTimeouts::default()
     }
 }

@@ -6,6 +6,7 @@
 use super::ClientStream;
 use crate::crowd::Place;
 use crate::exchange::Exchange;
+use crate::secure::Security;
 use crate::worker::Worker;
 use base::ids::ListenerId;
 use runtime::Timer;
@@ -22,6 +23,8 @@ use traffic::snapshot::Listener;
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) stream: ClientStream,
+    /// `None`: plain text.
+    pub(crate) security: Option<Rc<Security>>,
     /// For waits on the client.
     pub(crate) timer: Timer,
     /// For waits on the upstream, which may go on at the same time.
@@ -44,6 +47,17 @@ impl Client {
 
     pub(crate) fn peer_ip(&self) -> IpAddr {
         self.peer.ip()
+    }
+
+    /// `http` or `https`.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.security.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether the connection was made for another name than `host`.
+    pub(crate) fn is_misdirected(&self, host: &[u8]) -> bool {
+        let Some(security) = &self.security else { return false };
+        !security.covers(&String::from_utf8_lossy(host).to_ascii_lowercase())
     }
 
     /// The output of `wait`, or why the connection should end before there is one.

@@ -9,21 +9,27 @@
 
 use super::{Client, ClientStream};
 use crate::bell::Seat;
+use crate::channel::Channel;
 use crate::crowd::Place;
 use crate::exchange::{Exchange, HeadBytes, Upload};
 use crate::overload;
 use crate::respond;
+use crate::secure::Security;
 use crate::serve::{self, Next};
 use crate::worker::Worker;
 use base::Instant;
 use base::ids::ListenerId;
-use runtime::{Buf, Stream, race};
+use runtime::{Buf, race};
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
-use traffic::{Cause, Phase};
+use std::time::Duration;
+use traffic::{Cause, Phase, Phases};
 use wire::h1::{HeadError, Progress, RequestReader};
+
+/// How long the end of a TLS connection may take to be sent.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Why no request could be read.
 enum HeadFault {
@@ -40,7 +46,8 @@ enum HeadFault {
 /// `peer` is None on a Unix socket.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
-    stream: Stream,
+    stream: Channel,
+    security: Option<Rc<Security>>,
     listener: ListenerId,
     peer: Option<SocketAddr>,
     place: Place,
@@ -52,6 +59,7 @@ pub(crate) async fn serve(
         upstream_timer: worker.rt.timer(),
         local_port: stream.local().map_or(0, |addr| addr.port()),
         stream: ClientStream::Http1(stream),
+        security,
         listener,
         peer,
         place,
@@ -61,7 +69,10 @@ pub(crate) async fn serve(
     loop {
         let first = match conn.first_bytes(&mut seat).await {
             Ok(buf) => buf,
-            Err(cause) => return cause,
+            Err(cause) => {
+                conn.say_goodbye().await;
+                return conn.reason(cause);
+            }
         };
         let mut x = worker.take_exchange();
         // The state of an exchange in progress is four times that of an idle connection, and most connections are idle
@@ -70,7 +81,10 @@ pub(crate) async fn serve(
         worker.give_back(x);
         match next {
             Next::Keep => {}
-            Next::Close(cause) => return cause,
+            Next::Close(cause) => {
+                conn.say_goodbye().await;
+                return cause;
+            }
             Next::Linger(cause) => {
                 conn.linger().await;
                 return cause;
@@ -127,6 +141,11 @@ impl Client {
         let now = worker.rt.now();
         worker.overload.crowd.busy(self.place, now);
         x.begin(worker.generation(), worker.next_request_id(), self.peer_ip(), now);
+        if let (1, Some(security)) = (self.requests, &self.security) {
+            // The handshake belongs to the first request; whatever the client waited after it does not.
+            x.phases = Phases::new(now - security.took);
+            x.phases.mark(Phase::Tls, now);
+        }
         match self.read_head(x, first, now).await {
             Ok(()) => serve::serve(self, x).await,
             Err(HeadFault::Refused(error)) => self.refuse(x, Cause::of_head(error)).await,
@@ -210,6 +229,20 @@ impl Client {
         let next = Box::pin(respond::refuse(self, x, cause)).await;
         crate::finish::exchange(self, x);
         next
+    }
+
+    /// With TLS the client is told that nothing was cut off (RFC 8446 §6.1): dropping the connection says nothing.
+    async fn say_goodbye(&self) {
+        if !self.stream.say_goodbye() {
+            return;
+        }
+        self.timer.set(self.worker.rt.now() + GOODBYE_MAX);
+        let _ = race(self.stream.flushed(0), &self.timer).await;
+    }
+
+    /// Why the connection ends, where TLS knows it better.
+    fn reason(&self, cause: Cause) -> Cause {
+        self.stream.tls_failure().map_or(cause, Cause::of_client_tls)
     }
 
     /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset

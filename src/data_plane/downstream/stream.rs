@@ -3,19 +3,21 @@
 //! What is written is a response: a head, payload behind it, an end. Each version of HTTP has its own way to say where
 //! these begin and end, and this is the one place that knows about it.
 
+use crate::channel::Channel;
 use crate::relay;
-use runtime::{Arrived, Buf, Piped, Stream};
+use runtime::{Arrived, Buf, Piped};
 use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use wire::http::BodyLength;
+use wire::secure::Failure;
 
-/// A client's stream. One enum and no trait object: what HTTP/1.1 does with it is a call of `Stream`.
+/// A client's stream. One enum and no trait object: what HTTP/1.1 does with it is a call of `Channel`.
 pub(crate) enum ClientStream {
     /// The connection itself. Also of a flow, which has no HTTP at all.
-    Http1(Stream),
+    Http1(Channel),
 }
 
 impl ClientStream {
@@ -28,10 +30,13 @@ impl ClientStream {
         head: impl FnOnce(&mut Vec<u8>),
     ) {
         match self {
-            ClientStream::Http1(stream) => stream.write(|out| {
-                head(out);
-                relay::append(out, payload, framing == BodyLength::Chunked, done);
-            }),
+            ClientStream::Http1(stream) => {
+                stream.begin_answer();
+                stream.write(|out| {
+                    head(out);
+                    relay::append(out, payload, framing == BodyLength::Chunked, done);
+                });
+            }
         }
     }
 
@@ -74,6 +79,20 @@ impl ClientStream {
     pub(crate) fn shutdown_write(&self) {
         match self {
             ClientStream::Http1(stream) => stream.shutdown_write(),
+        }
+    }
+
+    /// Queues what tells a client with TLS that nothing more will come; false in plain text.
+    pub(crate) fn say_goodbye(&self) -> bool {
+        match self {
+            ClientStream::Http1(stream) => stream.say_goodbye(),
+        }
+    }
+
+    /// Why TLS has broken, if it has.
+    pub(crate) fn tls_failure(&self) -> Option<Failure> {
+        match self {
+            ClientStream::Http1(stream) => stream.tls_failure(),
         }
     }
 
@@ -137,7 +156,7 @@ impl ClientStream {
     /// Whether payload can pass through a pipe of the kernel.
     pub(crate) fn can_splice(&self) -> bool {
         match self {
-            ClientStream::Http1(_) => true,
+            ClientStream::Http1(stream) => stream.is_plain(),
         }
     }
 

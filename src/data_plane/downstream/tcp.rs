@@ -69,7 +69,8 @@ pub(crate) async fn serve(
         upstream_timer: worker.rt.timer(),
         // Nobody is told about it.
         local_port: 0,
-        stream: ClientStream::Http1(stream),
+        stream: ClientStream::Http1(stream.into()),
+        security: None,
         listener,
         peer: peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
         place,

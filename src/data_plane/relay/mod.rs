@@ -13,7 +13,8 @@ mod upload;
 pub(crate) use response::{finish_downstream, keeps, response, settle_request_body};
 pub(crate) use upload::{UploadFault, UploadLimits, upload};
 
-use runtime::{Buf, Runtime, Stream};
+use crate::channel::Channel;
+use runtime::{Buf, Runtime};
 use wire::h1::{BodyReader, encode};
 use wire::http::BodyLength;
 
@@ -46,7 +47,7 @@ impl ReceiveSize {
     pub(crate) async fn receive(
         &self,
         rt: &Runtime,
-        from: &Stream,
+        from: &Channel,
         remaining: Option<u64>,
     ) -> std::io::Result<Buf> {
         let wanted = remaining.map_or(self.bytes, |left| {
@@ -70,7 +71,7 @@ fn known_rest(length: BodyLength, body: &BodyReader) -> Option<u64> {
 
 /// Queues `payload` of `buf` on `to`, framed as `framing` asks; `done` ends the body.
 pub(crate) fn emit(
-    to: &Stream,
+    to: &Channel,
     mut buf: Buf,
     payload: std::ops::Range<usize>,
     framing: BodyLength,

@@ -117,7 +117,7 @@ async fn rest_of_response(
     let mut size = ReceiveSize::new(x.generation.limits.relay_buffer_bytes_max as usize);
     // While the client may still be sending its request body, its end shows when that is read.
     let mut watch = if x.upload.done { ClientWatch::of(x) } else { ClientWatch::NONE };
-    let mut may_splice = framing == x.response.body && conn.stream.can_splice();
+    let mut may_splice = framing == x.response.body && conn.stream.can_splice() && lease.stream.is_plain();
     loop {
         flush_downstream(conn, &mut pace, x.deadline).await?;
         if may_splice && piped::is_worthwhile(body, x.bytes_out) {

@@ -85,7 +85,8 @@ pub(crate) async fn upload(
     }
     let mut pace = Pace::of_body(&limits.downstream);
     let mut size = ReceiveSize::new(limits.buffer_bytes_max);
-    let mut may_splice = matches!(framing, BodyLength::Length(_)) && conn.stream.can_splice();
+    let mut may_splice =
+        matches!(framing, BodyLength::Length(_)) && conn.stream.can_splice() && to.is_plain();
     while !upload.done {
         if !upload.continued {
             upload.continued = true;

@@ -84,6 +84,7 @@ fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Client, x: &Exchange, reque
     out.extend_from_slice(b"\r\n");
     match said(Known::XForwardedProto) {
         Some(value) => encode::field(out, b"X-Forwarded-Proto", value),
+        None if conn.security.is_some() => out.extend_from_slice(b"X-Forwarded-Proto: https\r\n"),
         None => out.extend_from_slice(b"X-Forwarded-Proto: http\r\n"),
     }
     let host = said(Known::XForwardedHost).unwrap_or_else(|| request.authority());
@@ -117,7 +118,11 @@ fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Client, x: &Exchange, reque
         out.extend_from_slice(request.authority());
         out.push(b'"');
     }
-    out.extend_from_slice(b";proto=http\r\n");
+    out.extend_from_slice(if conn.security.is_some() {
+        &b";proto=https\r\n"[..]
+    } else {
+        b";proto=http\r\n"
+    });
 
     if !trusted || request.known(Known::XRequestId).is_none() {
         out.extend_from_slice(b"X-Request-Id: ");

@@ -2,6 +2,7 @@
 
 use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
+use crate::secure;
 use crate::upstream::admission;
 use crate::upstream::link::Link;
 use base::Instant;
@@ -82,7 +83,7 @@ pub(crate) async fn obtain(
     let cell = Arc::clone(&endpoint.cell);
     if !fresh_only {
         let once_only = !x.head.method.is_idempotent();
-        if let Some((stream, idle_for)) = worker.pool.take(&endpoint.cell, worker.rt.now(), once_only) {
+        if let Some((stream, idle_for)) = worker.pool.take(endpoint, worker.rt.now(), once_only) {
             worker.stats.pool_hits.add(1);
             let sent_before = stream.sent_bytes();
             return Ok(Lease { stream, cell, idle_for: Some(idle_for), sent_before });
@@ -91,7 +92,9 @@ pub(crate) async fn obtain(
     worker.stats.pool_misses.add(1);
     let patience = upstream.timeouts.connect;
     let stream = Box::pin(connect(conn, x, upstream, endpoint, timer, patience, deadline)).await?;
-    Ok(Lease { stream, cell, idle_for: None, sent_before: 0 })
+    // With TLS the handshake has been sent, and nothing of the request.
+    let sent_before = stream.sent_bytes();
+    Ok(Lease { stream, cell, idle_for: None, sent_before })
 }
 
 /// A new connection, which the endpoint must accept within `patience`.
@@ -108,12 +111,26 @@ pub(crate) async fn connect(
     let slot = admission::slot(conn, x, upstream, endpoint, timer).await?;
     timer.set((rt.now() + patience).min(deadline));
     let connecting = rt.connect(&endpoint.addr, ConnectOptions::default());
-    match race(conn.while_present(&mut ClientWatch::of(x), connecting), timer).await {
+    let mut watch = ClientWatch::of(x);
+    let stream = match race(conn.while_present(&mut watch, connecting), timer).await {
+        None if rt.now() >= x.deadline => return Err(Cause::TotalTimeout),
+        None => return Err(Cause::ConnectTimeout),
+        Some(None) => return Err(Cause::ClientGone),
+        Some(Some(Ok(stream))) => stream,
+        Some(Some(Err(error))) => return Err(connect_cause(&error)),
+    };
+    let Some(tls) = &endpoint.tls else { return Ok(Link::new(stream.into(), slot, 0)) };
+    timer.set((rt.now() + upstream.timeouts.handshake).min(deadline));
+    let handshake = secure::connect(&conn.worker, stream, endpoint, tls);
+    match race(conn.while_present(&mut watch, handshake), timer).await {
         None if rt.now() >= x.deadline => Err(Cause::TotalTimeout),
-        None => Err(Cause::ConnectTimeout),
+        None => {
+            conn.worker.stats.tls.upstream_failed.add(1);
+            Err(Cause::UpstreamTlsTimeout)
+        }
         Some(None) => Err(Cause::ClientGone),
-        Some(Some(Ok(stream))) => Ok(Link::new(stream, slot)),
-        Some(Some(Err(error))) => Err(connect_cause(&error)),
+        Some(Some(Ok(channel))) => Ok(Link::new(channel, slot, tls.identity)),
+        Some(Some(Err(cause))) => Err(cause),
     }
 }
 

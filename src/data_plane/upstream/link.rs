@@ -1,6 +1,6 @@
 //! An open connection to an endpoint, together with the place that it takes among those that its upstream may have.
 
-use runtime::Stream;
+use crate::channel::Channel;
 use std::ops::Deref;
 use std::sync::Arc;
 use traffic::admission::{Gate, Valve};
@@ -8,19 +8,26 @@ use traffic::admission::{Gate, Valve};
 /// A connection to an endpoint. Dropped, it is closed and its place is free.
 pub(crate) struct Link {
     /// Before the slot: the connection is closed when its place is given away.
-    stream: Stream,
+    channel: Channel,
     /// `None` where nothing is limited.
     slot: Option<Slot>,
+    /// What the endpoint's `identity` was: how the connection is secured.
+    identity: u64,
 }
 
 impl Link {
-    pub(crate) fn new(stream: Stream, slot: Option<Slot>) -> Link {
-        Link { stream, slot }
+    pub(crate) fn new(channel: Channel, slot: Option<Slot>, identity: u64) -> Link {
+        Link { channel, slot, identity }
     }
 
-    /// Closes with RST, as `Stream::reset`.
+    /// Closes with RST, as `Channel::reset`.
     pub(crate) fn reset(self) {
-        self.stream.reset();
+        self.channel.reset();
+    }
+
+    /// Whether it is secured as `identity` stands for.
+    pub(crate) fn is_secured_as(&self, identity: u64) -> bool {
+        self.identity == identity
     }
 
     /// Whether it counts against the limits behind `gate`.
@@ -41,10 +48,10 @@ impl Link {
 }
 
 impl Deref for Link {
-    type Target = Stream;
+    type Target = Channel;
 
-    fn deref(&self) -> &Stream {
-        &self.stream
+    fn deref(&self) -> &Channel {
+        &self.channel
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use traffic::admission::Gate;
 use traffic::health::EndpointCell;
+use traffic::snapshot::Endpoint;
 
 /// Connections that no request uses.
 pub(crate) struct Pool {
@@ -91,10 +92,11 @@ impl Pool {
     /// is closed costs them a retry, and is rarer than one in a million.
     pub(crate) fn take(
         &self,
-        cell: &Arc<EndpointCell>,
+        endpoint: &Endpoint,
         now: Instant,
         once_only: bool,
     ) -> Option<(Link, Duration)> {
+        let cell = &endpoint.cell;
         let mut endpoints = self.endpoints.borrow_mut();
         let place = *endpoints.places.get(&key(cell))?;
         let idle = &mut endpoints.idle[place];
@@ -108,7 +110,11 @@ impl Pool {
             }
             let last = idle.connections.pop_back()?;
             self.count.set(self.count.get() - 1);
-            if self.is_good(cell, &last, once_only || age >= CHECK_AFTER) && last.until > now {
+            // One that was opened when the endpoint was secured otherwise is closed.
+            if last.stream.is_secured_as(endpoint.identity())
+                && self.is_good(cell, &last, once_only || age >= CHECK_AFTER)
+                && last.until > now
+            {
                 return Some((last.stream, age));
             }
         }

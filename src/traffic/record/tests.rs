@@ -21,6 +21,14 @@ fn full() -> Record<'static> {
         bytes_out: 1 << 40,
         user_agent: b"curl/8",
         referer: b"https://a.example/",
+        tls: Some(TlsRecord {
+            is_13: true,
+            resumed: true,
+            cipher: "TLS13_AES_128_GCM_SHA256",
+            server_name: "shop.example",
+            client: "spiffe://example/billing",
+            fingerprint: Some([7; 32]),
+        }),
         phases_us: std::array::from_fn(|n| u32::try_from(n).unwrap()),
         total_us: u32::MAX,
         ..Record::EMPTY
@@ -68,6 +76,7 @@ fn long_texts_are_cut_at_their_bounds_and_the_record_stays_within_its_own() {
         route: &name,
         upstream: &name,
         endpoint: &name,
+        tls: full().tls.map(|tls| TlsRecord { cipher: &name, server_name: &name, client: &name, ..tls }),
         ..full()
     };
     let bytes = encoded(&record);

@@ -126,6 +126,8 @@ fn causes_that_are_not_the_connections_are_final() {
             Cause::ConnectRefused
                 | Cause::ConnectUnreachable
                 | Cause::ConnectTimeout
+                | Cause::UpstreamTlsTimeout
+                | Cause::UpstreamTlsClosed
                 | Cause::PortsExhausted
                 | Cause::UpstreamResources
                 | Cause::UpstreamReset
@@ -228,7 +230,8 @@ proptest! {
         let connected = !matches!(
             attempt.failure,
             Failure::Cause(Cause::ConnectRefused | Cause::ConnectUnreachable | Cause::ConnectTimeout
-                | Cause::PortsExhausted | Cause::UpstreamResources)
+                | Cause::UpstreamTlsTimeout | Cause::UpstreamTlsClosed | Cause::PortsExhausted
+                | Cause::UpstreamResources)
         );
         let proven_unseen = attempt.request_unseen
             && !attempt.fresh_connection

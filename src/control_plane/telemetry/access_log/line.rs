@@ -9,7 +9,7 @@ use super::escape;
 use super::time::Clock;
 use std::net::IpAddr;
 use traffic::Phase;
-use traffic::record::{Record, Subject};
+use traffic::record::{Record, Subject, TlsRecord};
 
 /// Formats the lines of one log. Public for `bench`, which measures it.
 #[derive(Debug)]
@@ -80,12 +80,31 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     number(b",\"bytes_out\":", record.bytes_out, out);
     text(b",\"user_agent\":\"", record.user_agent, out);
     text(b"\",\"referer\":\"", record.referer, out);
-    number(b"\",\"total_us\":", record.total_us.into(), out);
+    out.byte(b'"');
+    tls(record.tls, out);
+    number(b",\"total_us\":", record.total_us.into(), out);
     for (key, micros) in PHASE_KEYS.iter().zip(record.phases_us) {
         out.slice(key.as_bytes());
         out.decimal(micros.into());
     }
     out.literal(b"}\n");
+}
+
+/// Of the client's TLS; `null` in plain text.
+fn tls(record: Option<TlsRecord<'_>>, out: &mut Cursor) {
+    let Some(tls) = record else { return out.literal(b",\"tls\":null") };
+    out.literal(b",\"tls\":{\"version\":\"TLSv1.");
+    out.byte(if tls.is_13 { b'3' } else { b'2' });
+    text(b"\",\"cipher\":\"", tls.cipher.as_bytes(), out);
+    text(b"\",\"server_name\":\"", tls.server_name.as_bytes(), out);
+    out.literal(b"\",\"resumed\":");
+    out.slice(if tls.resumed { b"true" } else { b"false" });
+    text(b",\"client\":\"", tls.client.as_bytes(), out);
+    out.literal(b"\",\"client_sha256\":\"");
+    for byte in tls.fingerprint.iter().flatten() {
+        out.slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+    out.literal(b"\"}");
 }
 
 /// The keys of the phases, in the order of [`traffic::Phase::ALL`]; a test compares them with the names.
@@ -230,7 +249,7 @@ mod tests {
             "listener": "web", "method": "GET", "host": "shop.example.com", "path": "/a", "query": "q=\"1\"",
             "protocol": "HTTP/1.1", "status": 502, "cause": "upstream_reset_headers", "route": "shop.example.com /",
             "upstream": "api", "endpoint": "10.0.0.1:80", "attempts": 2, "bytes_in": 70, "bytes_out": 321,
-            "user_agent": "curl/8 \u{fffd}\n", "referer": "", "total_us": 45, "tls_us": 0, "head_us": 1, "route_us": 2,
+            "user_agent": "curl/8 \u{fffd}\n", "referer": "", "tls": null, "total_us": 45, "tls_us": 0, "head_us": 1, "route_us": 2,
             "filter_us": 3, "retry_us": 4, "queue_us": 5, "connect_us": 6, "send_us": 7, "wait_us": 8,
             "receive_us": 9, "deliver_us": 10
         });
@@ -273,6 +292,26 @@ mod tests {
             print(Formatter::combined()),
             "0.0.0.0 - - [01/Jan/1970:00:00:00 +0000] \"postgres 10.0.0.1:5432 TCP\" 0 7 \"-\" \"-\"\n"
         );
+    }
+
+    #[test]
+    fn what_is_known_of_tls_is_an_object_of_its_own() {
+        let tls = TlsRecord {
+            is_13: false,
+            resumed: true,
+            cipher: "C",
+            server_name: "a.example",
+            client: "CN=\"x\"",
+            fingerprint: Some([0xa7; 32]),
+        };
+        let mut out = Vec::new();
+        Formatter::json().line(&Record { tls: Some(tls), ..record() }, &mut out);
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let expected = serde_json::json!({
+            "version": "TLSv1.2", "cipher": "C", "server_name": "a.example", "resumed": true, "client": "CN=\"x\"",
+            "client_sha256": "a7".repeat(32)
+        });
+        assert_eq!(value["tls"], expected);
     }
 
     #[test]
