@@ -17,6 +17,7 @@ mod cpu;
 mod demo;
 mod endpoint;
 mod exit;
+mod flows;
 mod help;
 mod limits;
 mod listen;

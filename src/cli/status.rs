@@ -122,9 +122,10 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
     if let Some(overload) = status.get("overload") {
         let _ = writeln!(text, "{}", overload_for_people(overload));
     }
-    let rows: Vec<Vec<String>> =
-        items(&status["listeners"]).map(|one| vec![word(&one["name"]), word(&one["address"])]).collect();
-    let _ = write!(text, "\n{}", table(&["listener", "address"], &rows));
+    let row = |one: &Value| vec![word(&one["name"]), word(&one["address"]), word(&one["kind"])];
+    let rows: Vec<Vec<String>> = items(&status["listeners"]).map(row).collect();
+    let _ = write!(text, "\n{}", table(&["listener", "address", "kind"], &rows));
+    text.push_str(&crate::flows::for_people(status));
     let columns =
         ["id", "connections", "requests", "retries", "pool_idle", "live_ops", "leases", "sockets", "tasks"];
     let rows: Vec<Vec<String>> = items(&status["workers"])
@@ -261,7 +262,7 @@ mod tests {
             "version": "0.1.0", "pid": 7, "uptime_seconds": 61, "generation": 1, "ready": true, "draining": false,
             "driver": { "name": "epoll", "reason": "io_uring is disabled" },
             "connections": { "active": 3, "max": 450, "accepted": 9, "refused": 0 }, "requests": 12,
-            "listeners": [{ "name": "web", "address": "127.0.0.1:8080" }],
+            "listeners": [{ "name": "web", "address": "127.0.0.1:8080", "kind": "http" }],
             "workers": [{ "id": 0, "connections": 3, "requests": 12 }],
         });
         let upstreams = json!({ "upstreams": [{ "name": "api", "panic": true, "endpoints": [
@@ -272,7 +273,7 @@ mod tests {
             "ringway 0.1.0  pid 7  up 1m 1s  generation 1  ready",
             "driver epoll: io_uring is disabled",
             "connections 3 of at most 450, 9 accepted, 0 refused; requests 12",
-            "web       127.0.0.1:8080",
+            "web       127.0.0.1:8080  http",
             "panic: too few endpoints of \"api\" are healthy",
             "down 1m 15s",
             "connection refused",

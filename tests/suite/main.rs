@@ -29,5 +29,6 @@ mod overload_rate;
 mod passthrough;
 mod piped;
 mod proxying;
+mod redis;
 mod reload;
 mod smuggling;

@@ -16,6 +16,7 @@
 mod admission;
 mod config;
 mod endpoint;
+mod flows;
 mod guard;
 mod overload;
 mod peer;

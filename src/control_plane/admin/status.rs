@@ -74,6 +74,10 @@ struct Driver {
 struct Listener {
     name: String,
     address: String,
+    kind: &'static str,
+    /// Of a TCP listener.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flows: Option<super::flows::Flows>,
 }
 
 #[derive(Serialize)]
@@ -137,7 +141,7 @@ fn collect(node: &Node) -> Status {
         listeners: facts
             .listeners
             .iter()
-            .map(|(name, address)| Listener { name: name.clone(), address: address.to_string() })
+            .map(|(name, address)| listener(&snapshot, name, address.to_string()))
             .collect(),
         connections: Connections {
             active: sum(|worker| worker.connections_active.get()),
@@ -169,6 +173,17 @@ fn config(node: &Node) -> Config {
         last_reload_unix: last.as_ref().map(|last| unix(last.at)),
         last_refused: last.and_then(|last| last.refused),
         at_restart: in_force.at_restart.clone(),
+    }
+}
+
+fn listener(snapshot: &traffic::Snapshot, name: &str, address: String) -> Listener {
+    let compiled = snapshot.listeners.iter().find(|listener| &*listener.name == name);
+    let passthrough = compiled.and_then(|listener| listener.passthrough());
+    Listener {
+        name: name.to_owned(),
+        address,
+        kind: if passthrough.is_some() { "tcp" } else { "http" },
+        flows: passthrough.map(|passthrough| super::flows::collect(snapshot, passthrough)),
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod ringway;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ pub(crate) use load::Load;
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Origin, Received, Reply};
 pub(crate) use peer::Peer;
+pub(crate) use redis::Redis;
 pub(crate) use ringway::{Ringway, Setup};
 
 /// Longest that any single step of a test may take; generous, because the machine is shared.
