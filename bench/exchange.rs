@@ -4,7 +4,7 @@
 
 use crate::{Case, Operation};
 use base::addr::Addr;
-use base::ids::{ListenerId, WorkerId};
+use base::ids::{ListenerId, SocketId, WorkerId};
 use base::{publish, spsc};
 use data_plane::{Listening, Stop, WorkerStart};
 use runtime::sim::SimOptions;
@@ -56,7 +56,8 @@ fn run(snapshot: Arc<Snapshot>, times: u32) {
         id: WorkerId(0),
         snapshot,
         snapshots,
-        listening: vec![Listening { listener: ListenerId(0), socket: front }],
+        listening: vec![Listening { id: SocketId(0), listener: ListenerId(0), generation: 1, socket: front }],
+        arrivals: data_plane::arrivals().1,
         stats: Arc::new(WorkerStats::default()),
         log,
         stop: Arc::clone(&stop),

@@ -16,8 +16,10 @@ macro_rules! id {
 }
 
 id! {
-    /// A listener of one snapshot.
+    /// A listener: its place, the same in all generations that have it.
     ListenerId(u16);
+    /// A listening socket (of every worker, where each has its own): the same in all generations that have it.
+    SocketId(u32);
     /// A route of one snapshot, counted over all sites.
     RouteId(u32);
     /// An upstream of one snapshot.

@@ -1,16 +1,19 @@
-//! Binds what the configuration says, once for every worker.
+//! Binds what the configuration says, once for every worker, at the start and for each later generation.
 //!
-//! Each worker gets a socket of its own (SO_REUSEPORT), so that the kernel spreads connections and no queue is shared.
+//! A socket that a generation shares with the one before is left alone: it keeps its place in the kernel, its queue and
+//! its handshakes. New ones are bound before the generation is published, so that failing changes nothing. Each worker gets a socket of its own (SO_REUSEPORT), so that the kernel spreads connections and no queue is shared.
 //! A Unix socket exists once; its workers share the queue.
 
-use crate::workers::Prepared;
+use crate::exit::say;
 use base::addr::Addr;
-use base::ids::ListenerId;
-use data_plane::Listening;
+use base::ids::{ListenerId, SocketId};
+use data_plane::{Listening, Usher};
 use runtime::{BindOptions, Bound, bind};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use traffic::Snapshot;
 
 /// An address that could not be bound.
@@ -54,81 +57,170 @@ impl BindError {
 /// Too many open files; std has no kind for it.
 const EMFILE: i32 = 24;
 
-/// Everything that was bound.
+/// What the node listens on, from the start to the end.
 pub(crate) struct Sockets {
-    /// Name of each listener with each address that it really listens on.
-    pub(crate) addrs: Vec<(String, Addr)>,
+    open: BTreeMap<SocketId, Open>,
+    /// Bound for a generation that is not in force yet.
+    new: Vec<New>,
+    /// Addresses whose sockets some worker may not have closed yet.
+    closed: Vec<(Addr, Instant)>,
     /// By worker.
-    pub(crate) of_worker: Vec<Vec<Listening>>,
-    files: SocketFiles,
+    ushers: Vec<Usher>,
 }
 
-/// The files of Unix sockets, removed in the end so that nobody finds a socket without a server.
-#[derive(Debug, Default)]
-pub(crate) struct SocketFiles(Vec<PathBuf>);
+/// A socket (one for each worker) that is listened on.
+#[derive(Debug)]
+struct Open {
+    listener: String,
+    /// With the port that the kernel chose.
+    real: Addr,
+    _file: Option<SocketFile>,
+}
 
-impl Drop for SocketFiles {
+struct New {
+    id: SocketId,
+    place: ListenerId,
+    open: Open,
+    /// By worker.
+    bound: Vec<Bound>,
+}
+
+/// The file of a Unix socket, removed in the end so that nobody finds a socket without a server.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
     fn drop(&mut self) {
-        for file in &self.0 {
-            // Somebody may have removed it before us, which is as good.
-            let _ = std::fs::remove_file(file);
-        }
+        // Somebody may have removed it before us, which is as good.
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 
+/// How long after it was closed an address may still be in use by ourselves: workers serve the queue first.
+const CLOSING_MAX: Duration = Duration::from_secs(5);
+/// Sockets that a worker has not taken yet. Beyond it the workers have not looked for long, and nothing new is opened.
+const WAITING_MAX: usize = 1024;
+
 impl Sockets {
-    /// Binds all addresses of all listeners for `workers` workers.
-    pub(crate) fn bind(snapshot: &Snapshot, workers: usize) -> Result<Sockets, BindError> {
-        let mut sockets = Sockets {
-            addrs: Vec::new(),
-            of_worker: (0..workers).map(|_| Vec::new()).collect(),
-            files: SocketFiles::default(),
-        };
-        for (index, listener) in snapshot.listeners.iter().enumerate() {
-            let id = ListenerId(u16::try_from(index).unwrap_or(u16::MAX));
-            for addr in &listener.binds {
-                let bound = sockets.bind_for_all(addr, workers).map_err(|error| BindError {
+    /// Binds all addresses of all listeners, for as many workers as there are ushers.
+    pub(crate) fn bind(snapshot: &Snapshot, ushers: Vec<Usher>) -> Result<Sockets, BindError> {
+        let (open, new, closed) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut sockets = Sockets { open, new, closed, ushers };
+        sockets.bind_new(snapshot)?;
+        Ok(sockets)
+    }
+
+    /// The sockets that workers start with, by worker.
+    pub(crate) fn first(&mut self, generation: u64) -> Vec<Vec<Listening>> {
+        let mut of_worker: Vec<Vec<_>> = self.ushers.iter().map(|_| Vec::new()).collect();
+        for New { id, place: listener, open, bound } in self.new.drain(..) {
+            for (of_worker, socket) in of_worker.iter_mut().zip(bound) {
+                of_worker.push(Listening { id, listener, generation, socket });
+            }
+            self.open.insert(id, open);
+        }
+        of_worker
+    }
+
+    /// Name of each listener with each address that it really listens on.
+    pub(crate) fn addrs(&self) -> Vec<(String, Addr)> {
+        self.open.values().map(|open| (open.listener.clone(), open.real.clone())).collect()
+    }
+
+    /// Binds what `snapshot` has and is not open; all of it or nothing.
+    fn bind_new(&mut self, snapshot: &Snapshot) -> Result<(), BindError> {
+        self.new.clear();
+        self.closed.retain(|(_, since)| since.elapsed() < CLOSING_MAX);
+        for place in snapshot.open_listeners() {
+            let listener = &snapshot.listeners[place.index()];
+            for (id, addr) in listener.sockets().iter().zip(&listener.binds) {
+                if self.open.contains_key(id) {
+                    continue;
+                }
+                let bound = self.bind_for_all(addr).map_err(|error| BindError {
                     listener: listener.name.to_string(),
                     origin: listener.origin.clone(),
                     addr: addr.clone(),
                     error,
-                })?;
-                let real = bound.first().map_or_else(|| addr.clone(), |bound| bound.addr().clone());
-                sockets.addrs.push((listener.name.to_string(), real));
-                for (of_worker, socket) in sockets.of_worker.iter_mut().zip(bound) {
-                    of_worker.push(Listening { listener: id, socket });
+                });
+                match bound {
+                    Ok((bound, file)) => {
+                        let real = bound.first().map_or_else(|| addr.clone(), |bound| bound.addr().clone());
+                        let open = Open { listener: listener.name.to_string(), real, _file: file };
+                        self.new.push(New { id: *id, place, open, bound });
+                    }
+                    Err(error) => {
+                        self.new.clear();
+                        return Err(error);
+                    }
                 }
             }
         }
-        Ok(sockets)
+        Ok(())
     }
 
-    fn bind_for_all(&mut self, addr: &Addr, workers: usize) -> io::Result<Vec<Bound>> {
+    fn bind_for_all(&self, addr: &Addr) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
+        let workers = self.ushers.len();
         match addr {
             Addr::Ip(ip) => {
-                if ip.port() != 0 {
+                if ip.port() != 0 && !self.may_be_ours(ip.port()) {
                     refuse_if_taken(addr)?;
                 }
                 let first = bind(addr, BindOptions::default())?;
                 let real = first.addr().clone();
                 let others = (1..workers).map(|_| bind(&real, BindOptions::default()));
-                std::iter::once(Ok(first)).chain(others).collect()
+                Ok((std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?, None))
             }
             Addr::Unix(path) => {
                 let first = bind(addr, BindOptions::default())?;
-                self.files.0.push(path.clone());
+                let file = SocketFile(path.clone());
                 let others: Vec<_> = (1..workers).map(|_| first.try_clone()).collect::<io::Result<_>>()?;
-                Ok(std::iter::once(first).chain(others).collect())
+                Ok((std::iter::once(first).chain(others).collect(), Some(file)))
             }
         }
     }
 
-    /// Splits the sockets from the files that have to outlive them.
-    pub(crate) fn hand_over(
-        self,
-        prepare: impl FnMut((usize, Vec<Listening>)) -> Prepared,
-    ) -> (Vec<Prepared>, SocketFiles) {
-        (self.of_worker.into_iter().enumerate().map(prepare).collect(), self.files)
+    /// Whether a socket of our own may be in the way on this port: one that workers are about to close, or one for other
+    /// addresses, such as 0.0.0.0.
+    fn may_be_ours(&self, port: u16) -> bool {
+        let open = self.open.values().map(|open| &open.real);
+        let closed = self.closed.iter().map(|(addr, _)| addr);
+        open.chain(closed).any(|addr| addr.ip().is_some_and(|ip| ip.port() == port))
+    }
+}
+
+impl control_plane::Entrances for Sockets {
+    fn open(&mut self, next: &Snapshot) -> Result<(), String> {
+        if let Some(waiting) = self.ushers.iter().map(Usher::waiting).find(|waiting| *waiting > WAITING_MAX) {
+            return Err(format!("a worker has not taken {waiting} earlier sockets yet; try again later"));
+        }
+        self.bind_new(next).map_err(|error| match error.next_step() {
+            Some(step) => format!("{error}; {step}"),
+            None => error.to_string(),
+        })
+    }
+
+    fn hand_over(&mut self, next: &Snapshot) -> Vec<(String, Addr)> {
+        let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.open).into_iter().partition(|(id, _)| next.listener_of(*id).is_some());
+        self.open = kept;
+        for open in gone.into_values() {
+            say(format_args!("listener \"{}\": closed {}", open.listener, open.real));
+            self.closed.push((open.real, Instant::now()));
+        }
+        for (id, open) in &mut self.open {
+            if let Some(place) = next.listener_of(*id) {
+                open.listener = next.listeners[place.index()].name.to_string();
+            }
+        }
+        for New { id, place: listener, open, bound } in self.new.drain(..) {
+            say(format_args!("listening on {} (listener \"{}\")", open.real, open.listener));
+            for (usher, socket) in self.ushers.iter().zip(bound) {
+                usher.leave(Listening { id, listener, generation: next.generation, socket });
+            }
+            self.open.insert(id, open);
+        }
+        self.addrs()
     }
 }
 
@@ -141,6 +233,7 @@ fn refuse_if_taken(addr: &Addr) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use control_plane::Entrances;
     use std::net::{Ipv4Addr, TcpListener};
 
     fn snapshot(listen: &[&str]) -> Snapshot {
@@ -150,23 +243,28 @@ mod tests {
         control_plane::compile(&config, 2, None).expect("it is complete").snapshot
     }
 
+    fn bound(listen: &[&str], workers: usize) -> Result<(Sockets, Vec<Vec<Listening>>), BindError> {
+        let ushers = (0..workers).map(|_| data_plane::arrivals().0).collect();
+        let mut sockets = Sockets::bind(&snapshot(listen), ushers)?;
+        let first = sockets.first(1);
+        Ok((sockets, first))
+    }
+
     #[test]
     fn every_worker_listens_on_the_port_that_the_first_one_got() {
-        let sockets = Sockets::bind(&snapshot(&["127.0.0.1:0"]), 3).unwrap_or_else(|error| panic!("{error}"));
+        let (sockets, of_worker) = bound(&["127.0.0.1:0"], 3).unwrap_or_else(|error| panic!("{error}"));
         let port = |addr: &Addr| addr.ip().map(|ip| ip.port());
-        let real = port(&sockets.addrs[0].1);
+        let real = port(&sockets.addrs()[0].1);
         assert!(real.is_some_and(|port| port != 0));
-        assert_eq!(sockets.of_worker.len(), 3);
-        assert!(sockets.of_worker.iter().all(|one| one.len() == 1 && port(one[0].socket.addr()) == real));
+        assert_eq!(of_worker.len(), 3);
+        assert!(of_worker.iter().all(|one| one.len() == 1 && port(one[0].socket.addr()) == real));
     }
 
     #[test]
     fn a_port_that_another_process_shares_willingly_is_still_taken() {
         let other =
             bind(&Addr::Ip((Ipv4Addr::LOCALHOST, 0).into()), BindOptions::default()).expect("a free port");
-        let Err(error) = Sockets::bind(&snapshot(&[&other.addr().to_string()]), 2) else {
-            panic!("it joined the other's port")
-        };
+        let Err(error) = bound(&[&other.addr().to_string()], 2) else { panic!("it joined the other's port") };
         assert!(error.to_string().contains("listener \"listen\" cannot listen on"), "{error}");
         assert!(error.next_step().is_some_and(|step| step.contains("another port")));
     }
@@ -176,9 +274,9 @@ mod tests {
         let scratch = crate::scratch::Scratch::new();
         let file = scratch.path().join("web.sock");
         let name = format!("unix:{}", file.display());
-        let sockets = Sockets::bind(&snapshot(&[&name]), 2).unwrap_or_else(|error| panic!("{error}"));
-        assert!(file.exists() && sockets.of_worker.iter().all(|one| one.len() == 1));
-        assert!(Sockets::bind(&snapshot(&[&name]), 2).is_err(), "the first one answers there");
+        let (sockets, of_worker) = bound(&[&name], 2).unwrap_or_else(|error| panic!("{error}"));
+        assert!(file.exists() && of_worker.iter().all(|one| one.len() == 1));
+        assert!(bound(&[&name], 2).is_err(), "the first one answers there");
         assert!(file.exists(), "the second one must not take it away");
         drop(sockets);
         assert!(!file.exists());
@@ -190,7 +288,51 @@ mod tests {
         let scratch = crate::scratch::Scratch::new();
         let file = scratch.path().join("web.sock");
         let addrs = [format!("unix:{}", file.display()), taken.local_addr().expect("bound").to_string()];
-        assert!(Sockets::bind(&snapshot(&addrs.each_ref().map(String::as_str)), 2).is_err());
+        assert!(bound(&addrs.each_ref().map(String::as_str), 2).is_err());
         assert!(!file.exists());
+    }
+
+    /// Its generation after `previous`.
+    fn next(listen: &[&str], previous: &Snapshot) -> Snapshot {
+        let listen: Vec<_> = listen.iter().map(|text| text.parse().expect("an address")).collect();
+        let config =
+            config::from_args(&listen, &["127.0.0.1:1".parse::<config::Address>().expect("an address")]);
+        control_plane::compile(&config, 1, Some(previous)).expect("it is complete").snapshot
+    }
+
+    #[test]
+    fn a_later_generation_opens_and_closes_what_differs_and_keeps_the_rest() {
+        let free = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|one| one.local_addr());
+        let [kept, gone, new] = [free(), free(), free()].map(|addr| addr.expect("a free port").to_string());
+        let (usher, arrivals) = data_plane::arrivals();
+        let first = snapshot(&[&kept, &gone]);
+        let mut sockets =
+            Sockets::bind(&first, vec![usher.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        let started = sockets.first(1);
+        let second = next(&[&new, &kept], &first);
+        sockets.open(&second).expect("the port is free");
+        assert_eq!(usher.waiting(), 0, "nothing is handed over before the generation is sure to come");
+        let listening = sockets.hand_over(&second);
+        assert_eq!(usher.waiting(), 1);
+        let addrs: Vec<_> = listening.iter().map(|(_, addr)| addr.to_string()).collect();
+        assert_eq!(addrs, [kept.clone(), new.clone()]);
+        let third = next(&[&kept, &gone], &second);
+        sockets.open(&third).expect("the old socket of the same port is ours");
+        drop((started, arrivals));
+    }
+
+    #[test]
+    fn what_cannot_be_opened_leaves_everything_as_it_was() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let (usher, _arrivals) = data_plane::arrivals();
+        let first = snapshot(&["127.0.0.1:0"]);
+        let mut sockets =
+            Sockets::bind(&first, vec![usher.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        let _started = sockets.first(1);
+        let before = sockets.addrs();
+        let taken = taken.local_addr().expect("bound").to_string();
+        let why = sockets.open(&next(&["127.0.0.1:0", "127.0.0.1:0", &taken], &first)).expect_err("taken");
+        assert!(why.contains(&taken) && why.contains("or take another port"), "{why}");
+        assert_eq!((sockets.addrs(), sockets.new.len(), usher.waiting()), (before, 0, 0));
     }
 }

@@ -111,10 +111,9 @@ async fn serve(signals: &mut Signals, mut node: Node, watch: &mut dyn Watch) -> 
             node.workers.stop_gracefully();
         }
     }
-    let Node { control, workers, files, .. } = node;
+    let Node { control, workers, .. } = node;
     workers.join();
     control.stop();
-    drop(files);
     exit
 }
 

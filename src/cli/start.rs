@@ -7,7 +7,7 @@ use crate::capacity;
 use crate::check::{self, Ready};
 use crate::cpu::Cpus;
 use crate::exit::{Exit, complain, say};
-use crate::listen::{SocketFiles, Sockets};
+use crate::listen::Sockets;
 use crate::memory;
 use crate::version::VERSION;
 use crate::workers::{Endings, Prepared, Workers};
@@ -36,8 +36,6 @@ pub(crate) struct Node {
     pub(crate) stats: Vec<Arc<WorkerStats>>,
     /// Name of each listener with each address that it really listens on.
     pub(crate) listeners: Vec<(String, Addr)>,
-    /// Removed when the node is gone.
-    pub(crate) files: SocketFiles,
 }
 
 /// Starts everything; what keeps it from starting has been printed. `file` is where the configuration was read from.
@@ -53,10 +51,12 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node,
     let snapshot = Arc::new(snapshot);
     let shared = Arc::new(overload::Node::new(supply, workers));
     let selection = probe(&config)?;
-    let sockets = Sockets::bind(&snapshot, workers)
+    let (ushers, arrivals): (Vec<_>, Vec<_>) = (0..workers).map(|_| data_plane::arrivals()).unzip();
+    let mut sockets = Sockets::bind(&snapshot, ushers)
         .map_err(|error| complain(Exit::Failed, &error, error.next_step()))?;
+    let first = sockets.first(snapshot.generation);
 
-    let listeners = sockets.addrs.clone();
+    let listeners = sockets.addrs();
     let mail = Mail::new(workers, &snapshot);
     let stats: Vec<Arc<WorkerStats>> = (0..workers).map(|_| Arc::default()).collect();
     let node = NodeFacts {
@@ -71,14 +71,14 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node,
         shared: Arc::clone(&shared),
     };
     let stop = Arc::new(data_plane::Stop::default());
-    let mut worker_ends = mail.worker_ends.into_iter();
-    let (prepared, files) = sockets.hand_over(|(index, listening)| {
-        let (snapshots, log) = worker_ends.next().expect("one for each worker was made above");
+    let ends = mail.worker_ends.into_iter().zip(arrivals).zip(first).enumerate();
+    let prepared = ends.map(|(index, (((snapshots, log), arrivals), listening))| {
         let start = WorkerStart {
             id: WorkerId(u16::try_from(index).unwrap_or(u16::MAX)),
             snapshot: Arc::clone(&snapshot),
             snapshots,
             listening,
+            arrivals,
             stats: Arc::clone(&stats[index]),
             log,
             stop: Arc::clone(&stop),
@@ -87,6 +87,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node,
         };
         Prepared { start, cpu: cpus.place(index, workers) }
     });
+    let prepared = prepared.collect();
     let remotes: Arc<OnceLock<Vec<Remote>>> = Arc::default();
     let bound = bound_of_later(workers, &config);
     let control = control_plane::spawn(control_plane::Start {
@@ -96,6 +97,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node,
         snapshot: Arc::clone(&snapshot),
         publishers: mail.publishers,
         bound,
+        entrances: Box::new(sockets),
         wake: wake_of(&remotes),
         logs: mail.logs,
         stats: stats.clone(),
@@ -116,7 +118,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node,
     };
     // What was published before is found in the mailboxes by the first turn, or by the one that this begins.
     remotes.get_or_init(|| workers.remotes()).iter().for_each(Remote::wake);
-    let node = Node { control, workers, endings, stats, listeners, files };
+    let node = Node { control, workers, endings, stats, listeners };
     announce(&node);
     Ok(node)
 }

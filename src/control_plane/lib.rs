@@ -28,7 +28,7 @@ mod telemetry;
 
 pub use budget::{Budget, DoesNotFit, LimitFrom, MemoryLimit, OfWorker, Row};
 pub use compile::{Compiled, Problem, compile};
-pub use deploy::{Bound, Wake};
+pub use deploy::{Bound, Entrances, Wake};
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
 pub use telemetry::access_log::Formatter;

@@ -30,7 +30,7 @@ pub struct NodeFacts {
     pub workers: usize,
     /// When the process started.
     pub started: SystemTime,
-    /// Name of each listener with each address that it really listens on.
+    /// Name of each listener with each address that it really listens on, at the start.
     pub listeners: Vec<(String, Addr)>,
     /// Memory on paper; `None` in tests that plan nothing.
     pub budget: Option<Budget>,
@@ -59,6 +59,7 @@ pub(crate) struct Node {
     live: Mutex<Arc<Live>>,
     pub(crate) reloads: Reloads,
     in_force: Mutex<Arc<InForce>>,
+    listening: Mutex<Vec<(String, Addr)>>,
 }
 
 /// The configuration in force.
@@ -91,6 +92,7 @@ impl Node {
         in_force: InForce,
     ) -> Self {
         Node {
+            listening: Mutex::new(facts.listeners.clone()),
             facts,
             stats,
             clock,
@@ -134,6 +136,16 @@ impl Node {
             std::mem::replace(&mut *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner), snapshot);
         // Nobody waits for the lock while a large table is freed.
         drop(old);
+    }
+
+    /// Name of each listener with each address that it really listens on.
+    pub(crate) fn listening(&self) -> Vec<(String, Addr)> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Another generation listens elsewhere.
+    pub(crate) fn set_listening(&self, listening: Vec<(String, Addr)>) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = listening;
     }
 
     /// What operators asked for at run time.

@@ -1,7 +1,7 @@
 //! Starts and stops the control plane: its thread, its tasks, the log writer.
 
 use crate::admin::{self, server};
-use crate::deploy::{Bound, Deployer, Door, Means, Replacement, Wake, Wanted};
+use crate::deploy::{Bound, Deployer, Door, Entrances, Means, Replacement, Wake, Wanted};
 use crate::node::{InForce, Node, NodeFacts};
 use crate::notice::notice;
 use crate::telemetry::access_log::{AccessLog, Reopener};
@@ -31,6 +31,8 @@ pub struct Start {
     pub publishers: Vec<Publisher<Snapshot>>,
     /// Applied to each later generation, as it was to `snapshot`.
     pub bound: Bound,
+    /// Opens what later generations listen on.
+    pub entrances: Box<dyn Entrances>,
     /// Called when a later generation has been published.
     pub wake: Wake,
     /// Access-log rings, one per worker; empty when the log is off.
@@ -87,9 +89,9 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     for (upstream, name, _) in names::of(&config) {
         node.names.expect(names::key(&upstream.name, name), Some(node.now()));
     }
-    let Start { file, publishers, bound: bounds, wake, .. } = start;
+    let Start { file, publishers, bound: bounds, entrances, wake, .. } = start;
     let (deployer, door) =
-        Deployer::new(Arc::clone(&node), Means { config, file, publishers, bound: bounds, wake });
+        Deployer::new(Arc::clone(&node), Means { config, file, publishers, bound: bounds, entrances, wake });
 
     let (stop, stopped) = oneshot::channel();
     let (for_thread, for_orders) = (Arc::clone(&node), door.clone());

@@ -3,6 +3,7 @@
 use crate::bell::Seat;
 use crate::crowd::Place;
 use crate::downstream;
+use crate::entrance::Door;
 use crate::secure;
 use crate::worker::{Listening, Worker};
 use base::ids::ListenerId;
@@ -24,41 +25,43 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 const BACKLOG_QUIET: Duration = Duration::from_millis(20);
 const BACKLOG_MAX: Duration = Duration::from_millis(500);
 
-/// Starts accepting on every socket.
+/// Starts accepting on a socket.
 ///
 /// # Errors
-/// When the driver refuses a listening socket.
-pub(crate) fn start(worker: &Rc<Worker>, listening: Vec<Listening>) -> io::Result<()> {
-    for Listening { listener, socket } in listening {
-        let socket = worker.rt.listen(socket)?;
-        worker.accepting.set(worker.accepting.get() + 1);
-        let owner = Rc::clone(worker);
-        worker.rt.spawn(async move {
-            accept_until_drain(&owner, &socket, listener).await;
-            drop(socket);
-            owner.accepting.set(owner.accepting.get() - 1);
-        });
-    }
+/// When the driver refuses it.
+pub(crate) fn start(worker: &Rc<Worker>, listening: Listening) -> io::Result<()> {
+    let Listening { id, listener, socket, .. } = listening;
+    let socket = worker.rt.listen(socket)?;
+    let door = worker.entrance.open(id, listener);
+    worker.accepting.set(worker.accepting.get() + 1);
+    let owner = Rc::clone(worker);
+    worker.rt.spawn(async move {
+        accept_until_closed(&owner, &socket, &door).await;
+        drop(socket);
+        owner.entrance.shut(&owner, &door);
+        owner.accepting.set(owner.accepting.get() - 1);
+    });
     Ok(())
 }
 
-async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: ListenerId) {
+/// Until the worker drains, or no generation has the socket any more.
+async fn accept_until_closed(worker: &Rc<Worker>, socket: &Listener, door: &Door) {
     let mut drain_seat = worker.drain.seat();
     let mut room_seat = worker.room.seat();
     let mut pause = PAUSE_MIN;
     loop {
-        if has_no_room(worker, listener) {
+        if has_no_room(worker, door.listener()) {
             // The kernel's backlog holds the clients that wait.
             socket.pause();
             worker.stats.accept_pauses.add(1);
             worker.stats.shed.accept_paused.add(u64::from(worker.overload.pauses_accepting(u32::MAX)));
-            room_or_drain(worker, listener, &mut room_seat, &mut drain_seat).await;
+            room_or_end(worker, door, &mut room_seat, &mut drain_seat).await;
             socket.resume();
         }
-        match accept_or_drain(worker, socket, &mut drain_seat).await {
+        match accept_or_end(worker, socket, door, &mut drain_seat).await {
             Some(Ok(stream)) => {
                 pause = PAUSE_MIN;
-                admit(worker, stream, listener);
+                admit(worker, stream, door.listener());
             }
             Some(Err(error)) if is_exhaustion(&error) => {
                 socket.pause();
@@ -67,7 +70,7 @@ async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: Li
                 timer.set(worker.rt.now() + pause);
                 let seated = poll_fn(|cx| {
                     drain_seat.take(cx.waker());
-                    if worker.drain.is_draining() { Poll::Ready(()) } else { Poll::Pending }
+                    if is_over(worker, door) { Poll::Ready(()) } else { Poll::Pending }
                 });
                 let _ = race(seated, &timer).await;
                 pause = (pause * 2).min(PAUSE_MAX);
@@ -78,7 +81,12 @@ async fn accept_until_drain(worker: &Rc<Worker>, socket: &Listener, listener: Li
             None => break,
         }
     }
-    accept_backlog(worker, socket, listener).await;
+    accept_backlog(worker, socket, door.listener()).await;
+}
+
+/// Whether the socket is to close.
+fn is_over(worker: &Worker, door: &Door) -> bool {
+    worker.drain.is_draining() || door.closes()
 }
 
 /// Clients whose handshake the kernel has completed count as accepted: they are served before the socket closes. The
@@ -141,12 +149,17 @@ fn is_exhaustion(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOMEM | ENOBUFS))
 }
 
-/// The next connection, or `None` when the worker drains.
-async fn accept_or_drain(worker: &Worker, socket: &Listener, seat: &mut Seat) -> Option<io::Result<Stream>> {
+/// The next connection, or `None` when the socket is to close.
+async fn accept_or_end(
+    worker: &Worker,
+    socket: &Listener,
+    door: &Door,
+    seat: &mut Seat,
+) -> Option<io::Result<Stream>> {
     let mut accept = std::pin::pin!(socket.accept());
     poll_fn(|cx| {
         seat.take(cx.waker());
-        if worker.drain.is_draining() {
+        if is_over(worker, door) {
             return Poll::Ready(None);
         }
         accept.as_mut().poll(cx).map(Some)
@@ -154,11 +167,11 @@ async fn accept_or_drain(worker: &Worker, socket: &Listener, seat: &mut Seat) ->
     .await
 }
 
-async fn room_or_drain(worker: &Worker, listener: ListenerId, room: &mut Seat, drain: &mut Seat) {
+async fn room_or_end(worker: &Worker, door: &Door, room: &mut Seat, drain: &mut Seat) {
     poll_fn(|cx| {
         room.take(cx.waker());
         drain.take(cx.waker());
-        if worker.drain.is_draining() || !has_no_room(worker, listener) {
+        if is_over(worker, door) || !has_no_room(worker, door.listener()) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -184,7 +197,7 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     let member = Member { listener, place, admitted };
     let owner = Rc::clone(worker);
     // One task each: the state of one kind must not make connections of the other larger.
-    let generation = worker.generation();
+    let generation = worker.generation_of(listener);
     let served = &generation.listeners[listener.index()];
     if served.passthrough().is_some() {
         worker.rt.spawn(async move {
@@ -247,6 +260,7 @@ fn close(worker: &Worker, listener: ListenerId, cause: Cause) {
     count(worker, listener, |open| open - 1);
     worker.stats.connections_closed.add(1);
     worker.stats.count_close(cause);
+    worker.entrance.release(worker, listener);
     if was_full {
         worker.room.ring();
     }

@@ -39,6 +39,12 @@ const CUT_BEFORE: Duration = Duration::from_millis(250);
 /// before this has passed.
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
+/// When a connection that has been idle since `idle_since` is closed at the latest, once the node or its listener is
+/// ending since `since`.
+pub(crate) fn idle_until(since: Instant, idle_since: Instant) -> Instant {
+    since.max(idle_since) + IDLE_GRACE
+}
+
 /// A worker's view of the stop.
 #[derive(Default)]
 pub(crate) struct Drain {
@@ -58,9 +64,14 @@ impl Drain {
         self.bell.seat()
     }
 
-    /// When a connection that has been idle since `idle_since` is closed at the latest; `None` while running.
-    pub(crate) fn idle_until(&self, idle_since: Instant) -> Option<Instant> {
-        self.since.get().map(|since| since.max(idle_since) + IDLE_GRACE)
+    /// When the drain began; `None` while running.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since.get()
+    }
+
+    /// Wakes the tasks that have a seat although no drain begins: something else ended that they may have to follow.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
     }
 
     /// When tunnels and flows that have not ended are cut; `None` while running. Before the worker ends: the kernel would

@@ -11,6 +11,7 @@ mod crowd;
 mod date;
 mod downstream;
 mod drain;
+mod entrance;
 mod exchange;
 mod finish;
 mod hedge;
@@ -27,4 +28,5 @@ mod upstream;
 mod worker;
 
 pub use drain::Stop;
+pub use entrance::{Arrivals, Usher, arrivals};
 pub use worker::{Listening, WorkerStart, run};

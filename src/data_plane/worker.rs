@@ -5,13 +5,14 @@ use crate::bell::Bell;
 use crate::channel::Sealing;
 use crate::date::DateCache;
 use crate::drain::{Drain, Stop};
+use crate::entrance::{self, Arrivals, Entrance};
 use crate::exchange::Exchange;
 use crate::overload::{self, Overload};
 use crate::upstream::admission;
 use crate::upstream::pool::Pool;
 use crate::upstream::queue::Queues;
 use base::Instant;
-use base::ids::{ListenerId, WorkerId};
+use base::ids::{ListenerId, SocketId, WorkerId};
 use base::publish::Subscriber;
 use base::rng::Rng;
 use base::spsc::Producer;
@@ -32,6 +33,8 @@ pub struct WorkerStart {
     pub snapshot: Arc<Snapshot>,
     pub snapshots: Subscriber<Snapshot>,
     pub listening: Vec<Listening>,
+    /// Sockets that are opened later.
+    pub arrivals: Arrivals,
     pub stats: Arc<WorkerStats>,
     pub log: Producer,
     pub stop: Arc<Stop>,
@@ -43,7 +46,10 @@ pub struct WorkerStart {
 
 /// A bound socket and the listener that it belongs to.
 pub struct Listening {
+    pub id: SocketId,
     pub listener: ListenerId,
+    /// The first generation that has it.
+    pub generation: u64,
     pub socket: Bound,
 }
 
@@ -85,6 +91,7 @@ pub(crate) struct Worker {
     /// Requests that wait for an upstream.
     pub(crate) queues: Queues,
     pub(crate) drain: Drain,
+    pub(crate) entrance: Entrance,
     /// Rings when a downstream connection has ended and there is room for another.
     pub(crate) room: Bell,
     pub(crate) date: DateCache,
@@ -121,7 +128,8 @@ const LONG_TURN: Duration = Duration::from_secs(1);
 impl Worker {
     /// The worker, and the parts of what it is started with that only the loop needs.
     fn new(rt: Runtime, start: WorkerStart) -> (Rc<Worker>, Vec<Listening>, Arc<Stop>) {
-        let WorkerStart { id, snapshot, snapshots, listening, stats, log, stop, node, seed } = start;
+        let WorkerStart { id, snapshot, snapshots, listening, arrivals, stats, log, stop, node, seed } =
+            start;
         let snapshots = Rc::new(RefCell::new(snapshots));
         let limits = snapshot.limits;
         stats.generation.set(snapshot.generation);
@@ -136,6 +144,7 @@ impl Worker {
             pool: Pool::new(limits.idle_per_endpoint_max as usize),
             queues: Queues::new(id, &rt),
             drain: Drain::default(),
+            entrance: Entrance::new(arrivals),
             room: Bell::default(),
             date: DateCache::default(),
             connections: Cell::new(0),
@@ -162,13 +171,14 @@ impl Worker {
         Rc::clone(&self.generation.borrow())
     }
 
-    fn take_newest_generation(&self) {
+    fn take_newest_generation(self: &Rc<Self>) {
         let newest = self.snapshots.borrow_mut().take();
         if let Some(snapshot) = newest {
             self.stats.generation.set(snapshot.generation);
             let generation = Generation { snapshot: Some(snapshot), home: Rc::clone(&self.snapshots) };
             // The old one is dropped after the borrow has ended: its drop borrows `snapshots`.
             let old = self.generation.replace(Rc::new(generation));
+            entrance::follow(self, &old);
             drop(old);
             // Spare exchanges must not keep it either, or it would live until the last of them is used again.
             self.spare.borrow_mut().iter_mut().for_each(|spare| spare.generation = self.generation());
@@ -251,7 +261,7 @@ impl Worker {
 /// When a listening socket cannot be registered or waiting for I/O fails for good; the worker cannot go on then.
 pub fn run(rt: &Runtime, start: WorkerStart) -> io::Result<()> {
     let (worker, listening, stop) = Worker::new(rt.clone(), start);
-    accept::start(&worker, listening)?;
+    listening.into_iter().try_for_each(|listening| accept::start(&worker, listening))?;
     crate::upstream::pool::start_sweeper(&worker);
     overload::start(&worker);
 

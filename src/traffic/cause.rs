@@ -280,6 +280,8 @@ causes! {
     HalfClosed = "half_closed", Ringway, Relay, 0, "";
     /// The endpoint reset a connection that was passed through.
     UpstreamGone = "upstream_gone", Upstream, Relay, 0, "";
+    /// The listener of the connection is not in the configuration any more.
+    ListenerClosed = "listener_closed", Ringway, Finish, 0, "";
     /// The process is stopping.
     Stopping = "stopping", Ringway, Finish, 503, "";
     /// An internal inconsistency; please report it.

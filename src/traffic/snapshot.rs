@@ -17,9 +17,9 @@ use crate::stats::RouteStats;
 use crate::sticky::Sticky;
 use crate::upstream_stats::UpstreamStats;
 use base::addr::Addr;
-use base::ids::{EndpointId, RouteId, UpstreamId};
+use base::ids::{EndpointId, ListenerId, RouteId, SocketId, UpstreamId};
 use base::limits::{HttpLimits, Limits};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wire::secure;
 
@@ -29,7 +29,10 @@ pub struct Snapshot {
     /// Counts from 1; grows with every configuration that is put into force.
     pub generation: u64,
     pub limits: Limits,
+    /// By [`ListenerId`]. Places of listeners that are gone are empty ([`Presence::Closed`]).
     pub listeners: Vec<Listener>,
+    /// No [`SocketId`] is as large as this.
+    pub next_socket: u32,
     /// By [`RouteId`].
     pub routes: Vec<Route>,
     /// By [`UpstreamId`].
@@ -46,12 +49,28 @@ impl Snapshot {
     pub fn upstream(&self, id: UpstreamId) -> &Upstream {
         &self.upstreams[id.index()]
     }
+
+    /// The listener, if this generation has it.
+    pub fn listener(&self, id: ListenerId) -> Option<&Listener> {
+        self.listeners.get(id.index()).filter(|listener| !listener.is_closed())
+    }
+
+    /// The listeners that this generation has.
+    pub fn open_listeners(&self) -> impl Iterator<Item = ListenerId> {
+        let open = self.listeners.iter().enumerate().filter(|(_, listener)| !listener.is_closed());
+        open.map(|(at, _)| ListenerId(u16::try_from(at).unwrap_or(u16::MAX)))
+    }
+
+    /// Whose socket it is, if this generation has it.
+    pub fn listener_of(&self, socket: SocketId) -> Option<ListenerId> {
+        self.open_listeners().find(|id| self.listeners[id.index()].sockets().contains(&socket))
+    }
 }
 
 /// An entry point: where it listens and what it serves there.
 ///
 /// What only HTTP has is at its default where [`Listener::kind`] is another one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listener {
     /// Unique among entry points of all kinds. Shared, because a flow may outlive the generation that it began in.
     pub name: Arc<str>,
@@ -75,6 +94,57 @@ pub struct Listener {
     /// `None`: plain text.
     pub tls: Option<Arc<dyn secure::Accept>>,
     pub table: RouteTable,
+    pub presence: Presence,
+}
+
+impl Listener {
+    /// Whether only its place is left.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.presence, Presence::Closed(_))
+    }
+
+    /// One for each of `binds`.
+    pub fn sockets(&self) -> &[SocketId] {
+        match &self.presence {
+            Presence::Open { sockets, .. } => sockets,
+            Presence::Closed(_) => &[],
+        }
+    }
+}
+
+/// Whether a generation has a listener, or only the place of one that earlier generations had.
+///
+/// The token is shared by all generations that have the listener: as long as one of them is used, some connection may
+/// still mean the listener by its place.
+#[derive(Clone, Debug)]
+pub enum Presence {
+    Open { sockets: Vec<SocketId>, token: Arc<Tenure> },
+    Closed(Weak<Tenure>),
+}
+
+/// See [`Presence`].
+#[derive(Debug, Default)]
+pub struct Tenure;
+
+impl Default for Presence {
+    fn default() -> Self {
+        Presence::Open { sockets: Vec::new(), token: Arc::default() }
+    }
+}
+
+impl Presence {
+    /// The token, while any generation with the listener is used.
+    pub fn token(&self) -> Option<Arc<Tenure>> {
+        match self {
+            Presence::Open { token, .. } => Some(Arc::clone(token)),
+            Presence::Closed(token) => token.upgrade(),
+        }
+    }
+
+    /// Whether the place may be given to another listener.
+    pub fn is_vacant(&self) -> bool {
+        matches!(self, Presence::Closed(token) if token.strong_count() == 0)
+    }
 }
 
 impl Listener {
@@ -88,7 +158,7 @@ impl Listener {
 }
 
 /// What arrives at an entry point.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Kind {
     /// Requests.
     Http,
@@ -97,7 +167,7 @@ pub enum Kind {
 }
 
 /// What becomes of the connections of a TCP listener.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Passthrough {
     pub upstream: UpstreamId,
     /// As [`UpstreamTimeouts::connect`], which counts when this is `None`.

@@ -94,6 +94,8 @@ pub struct WorkerStats {
     pub connections_active: Counter,
     /// Accepted and closed at once because of a limit.
     pub connections_refused: Counter,
+    /// Sockets that were opened while the process runs and that the driver has refused.
+    pub listen_failures: Counter,
     /// Times that accepting paused because descriptors or connections ran out.
     pub accept_pauses: Counter,
     pub requests: Counter,

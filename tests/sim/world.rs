@@ -2,7 +2,7 @@
 //! the quiet that must follow.
 
 use crate::ledger::Ledger;
-use base::ids::{ListenerId, WorkerId};
+use base::ids::{ListenerId, SocketId, WorkerId};
 use base::{Rng, publish, spsc};
 use data_plane::{Listening, Stop, WorkerStart};
 use runtime::sim::{Faults, Net, SimOptions};
@@ -152,7 +152,13 @@ pub(crate) fn simulate<F: Future<Output = ()> + 'static>(
         id: WorkerId(0),
         snapshot,
         snapshots,
-        listening: vec![Listening { listener: ListenerId(0), socket: net.bind(front()).expect("free") }],
+        listening: vec![Listening {
+            id: SocketId(0),
+            listener: ListenerId(0),
+            generation: 1,
+            socket: net.bind(front()).expect("free"),
+        }],
+        arrivals: data_plane::arrivals().1,
         stats: Arc::default(),
         log,
         stop: Arc::default(),

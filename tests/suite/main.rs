@@ -22,6 +22,7 @@ mod hedging;
 mod isolation;
 mod keep_alive;
 mod limits;
+mod listeners;
 mod names;
 mod operations;
 mod overload;

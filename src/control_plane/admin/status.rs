@@ -138,8 +138,8 @@ fn collect(node: &Node) -> Status {
         },
         config: config(node),
         driver: Driver { name: facts.driver, reason: facts.driver_reason.clone() },
-        listeners: facts
-            .listeners
+        listeners: node
+            .listening()
             .iter()
             .map(|(name, address)| listener(&snapshot, name, address.to_string()))
             .collect(),
@@ -177,7 +177,8 @@ fn config(node: &Node) -> Config {
 }
 
 fn listener(snapshot: &traffic::Snapshot, name: &str, address: String) -> Listener {
-    let compiled = snapshot.listeners.iter().find(|listener| &*listener.name == name);
+    let compiled =
+        snapshot.listeners.iter().find(|listener| !listener.is_closed() && &*listener.name == name);
     let passthrough = compiled.and_then(|listener| listener.passthrough());
     Listener {
         name: name.to_owned(),

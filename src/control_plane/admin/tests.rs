@@ -1,5 +1,6 @@
 //! The API as a client sees it: over real loopback and Unix sockets.
 
+use crate::deploy::tests::NoEntrances;
 use crate::{ControlPlane, NodeFacts, ReadyState, Start, compile, spawn};
 use base::Instant;
 use base::addr::Addr;
@@ -36,6 +37,7 @@ fn start_on(addr: Addr) -> Node {
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),
+        entrances: Box::new(NoEntrances),
         wake: Box::new(|| ()),
         logs: Vec::new(),
         stats: vec![Arc::clone(&worker)],

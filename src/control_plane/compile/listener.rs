@@ -6,7 +6,7 @@ use base::addr::Addr;
 use base::limits::HttpLimits;
 use config::model::{ListenerLimits, ListenerTimeouts, PerClient};
 use config::{Address, Bound, Bytes};
-use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Route};
+use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Presence, Route};
 use traffic::source::CidrSet;
 
 impl Compiler<'_> {
@@ -39,6 +39,7 @@ impl Compiler<'_> {
                 requests_max: written.limits.requests_per_connection,
                 tls: None,
                 table,
+                presence: Presence::default(),
             });
         }
         listeners

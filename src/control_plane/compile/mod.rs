@@ -11,6 +11,7 @@
 //!   sticky.rs    Sticky
 //!   tcp.rs       Listener and Passthrough of tcp listeners
 //!   admission.rs Admission, Valve, RetryBudget
+//!   presence.rs  places of listeners, ids of sockets
 //!   carry.rs     cells, budgets and statistics of the previous generation
 //!   live.rs      what is known and asked for beside the configuration
 //! ```
@@ -20,6 +21,7 @@ mod carry;
 mod health;
 mod listener;
 pub(crate) mod live;
+mod presence;
 mod problem;
 mod route;
 mod sticky;
@@ -87,6 +89,7 @@ pub(crate) fn compile_live(
     let (routes, places) = compiler.routes(&by_name);
     let mut listeners = compiler.listeners(&routes, &places);
     compiler.passthrough(&by_name, &mut listeners);
+    let (listeners, next_socket) = presence::settle(listeners, previous);
     let limits = compiler.limits();
     let Compiler { mut problems, warnings, .. } = compiler;
     if !problems.is_empty() {
@@ -99,6 +102,7 @@ pub(crate) fn compile_live(
         generation: previous.map_or(1, |previous| previous.generation + 1),
         limits,
         listeners,
+        next_socket,
         routes,
         upstreams,
         // Whoever writes the log is started with the process.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use traffic::flow::FlowStats;
 use traffic::route::RouteTable;
-use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Passthrough};
+use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Passthrough, Presence};
 use traffic::source::CidrSet;
 
 impl Compiler<'_> {
@@ -44,6 +44,7 @@ impl Compiler<'_> {
                 requests_max: u32::MAX,
                 tls: None,
                 table: RouteTable::default(),
+                presence: Presence::default(),
             });
         }
     }

@@ -20,7 +20,7 @@ mod generations;
 mod reloads;
 mod replace;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use door::{Change, Changed, Door, Order, Refused};
 pub(crate) use generations::Figures;
@@ -32,6 +32,7 @@ use crate::compile::{Compiled, Problem, compile_live};
 use crate::node::Node;
 use crate::notice::notice;
 use crate::{names, probes};
+use base::addr::Addr;
 use base::publish::Publisher;
 use config::Config;
 use door::Waiting;
@@ -52,6 +53,16 @@ pub type Bound = Box<dyn Fn(&mut Snapshot) -> Result<(), String> + Send>;
 /// Ends the current wait of every worker.
 pub type Wake = Box<dyn Fn() + Send>;
 
+/// Opens what a generation listens on. Workers stop listening by themselves when a generation lacks a socket.
+pub trait Entrances: Send {
+    /// Opens what `next` has and nobody listens on yet. The error says why it cannot; nothing has changed then.
+    fn open(&mut self, next: &Snapshot) -> Result<(), String>;
+
+    /// Leaves the new sockets for the workers, just before `next` is published; where the node listens from then on: name
+    /// of each listener with each address.
+    fn hand_over(&mut self, next: &Snapshot) -> Vec<(String, Addr)>;
+}
+
 /// From one generation to the next, at least: 20 a second.
 const EVERY: Duration = Duration::from_millis(50);
 /// How often the snapshots that workers handed back are looked for.
@@ -64,6 +75,7 @@ pub(crate) struct Means {
     pub(crate) file: Option<PathBuf>,
     pub(crate) publishers: Vec<Publisher<Snapshot>>,
     pub(crate) bound: Bound,
+    pub(crate) entrances: Box<dyn Entrances>,
     pub(crate) wake: Wake,
 }
 
@@ -76,6 +88,7 @@ pub(crate) struct Deployer {
     file: Option<PathBuf>,
     live: Arc<Live>,
     bound: Bound,
+    entrances: Box<dyn Entrances>,
     generations: Generations,
     checks: probes::Running,
     resolving: names::Resolving,
@@ -109,6 +122,7 @@ impl Deployer {
             file: means.file,
             live: Arc::default(),
             bound: means.bound,
+            entrances: means.entrances,
             generations,
             checks,
             resolving: names::Resolving::default(),
@@ -238,6 +252,8 @@ impl Deployer {
     fn put_into_force(&mut self, ready: Ready, began: Instant) -> Result<Arc<Snapshot>, String> {
         let Ready { mut snapshot, removed, .. } = ready;
         (self.bound)(&mut snapshot)?;
+        self.entrances.open(&snapshot)?;
+        self.node.set_listening(self.entrances.hand_over(&snapshot));
         let snapshot = Arc::new(snapshot);
         self.generations.publish(&snapshot, &self.node.deployed);
         for cell in removed {

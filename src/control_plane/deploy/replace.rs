@@ -124,15 +124,6 @@ impl Deployer {
         let prepared =
             preparing.await.map_err(|error| NotReplaced::NotHere(format!("internal error: {error}")))?;
         let (hash, config, ready, changes, at_restart, warnings) = prepared.map_err(NotReplaced::Problems)?;
-        let entries = |config: &Config| -> Vec<_> {
-            let http = config.listeners.iter().map(|listener| (false, &listener.name, &listener.binds));
-            let tcp = config.tcp.iter().map(|tcp| (true, &tcp.name, &tcp.binds));
-            http.chain(tcp).map(|(tcp, name, binds)| (tcp, name.clone(), binds.clone())).collect()
-        };
-        if entries(&config) != entries(&in_force.config) {
-            let why = "listeners and their addresses cannot change while the process runs";
-            return Err(NotReplaced::NotHere(why.to_owned()));
-        }
         if dry_run {
             let generation = self.node.snapshot().generation;
             return Ok(Replaced { generation, hash, changes, at_restart, warnings, dry_run });

@@ -26,6 +26,19 @@ struct Setup {
     woken: Arc<AtomicUsize>,
 }
 
+/// Nobody listens.
+pub(crate) struct NoEntrances;
+
+impl Entrances for NoEntrances {
+    fn open(&mut self, _: &Snapshot) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn hand_over(&mut self, _: &Snapshot) -> Vec<(String, Addr)> {
+        Vec::new()
+    }
+}
+
 /// Runs `test` beside the deployer, on the runtime that the control plane has.
 fn run<F: Future<Output = ()>>(test: impl FnOnce(Setup) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -59,6 +72,7 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Setup) -> F) {
                 snapshot.limits.connections_max = 7;
                 Ok(())
             }),
+            entrances: Box::new(NoEntrances),
             wake: Box::new(move || {
                 counter.fetch_add(1, Relaxed);
             }),

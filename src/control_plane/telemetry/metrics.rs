@@ -202,6 +202,9 @@ type OfWorker = (&'static str, &'static str, fn(&WorkerStats) -> &Counter);
 const COUNTERS: &[OfWorker] = &[
     ("ringway_connections_accepted", "Downstream connections accepted.", |w| &w.connections_accepted),
     ("ringway_connections_closed", "Downstream connections closed.", |w| &w.connections_closed),
+    ("ringway_listen_failures", "Listening sockets of later generations that a worker could not use.", |w| {
+        &w.listen_failures
+    }),
     ("ringway_connections_refused", "Connections closed at once because of a limit.", |w| {
         &w.connections_refused
     }),

@@ -101,7 +101,7 @@ impl Client {
     /// The first bytes of the next request, or why there is none.
     async fn first_bytes(&self, seat: &mut Seat) -> Result<Buf, Cause> {
         let worker = &*self.worker;
-        let timeouts = self.listener(&worker.generation()).timeouts;
+        let timeouts = self.listener(&worker.generation_of(self.listener)).timeouts;
         let now = worker.rt.now();
         let (until, on_timeout, on_end) = match self.requests {
             0 => (now + timeouts.head, Cause::NoRequest, Cause::NoRequest),
@@ -121,7 +121,7 @@ impl Client {
                 return Poll::Ready(Err(Cause::Shed));
             }
             seat.take(cx.waker());
-            if let Some(at) = worker.drain.idle_until(now) {
+            if let Some(at) = worker.idle_until(self.listener, now) {
                 self.timer.set(at.min(until));
             }
             Poll::Pending
@@ -130,6 +130,7 @@ impl Client {
             Some(Ok(buf)) if buf.is_empty() => Err(on_end),
             Some(arrived) => arrived,
             None if worker.drain.is_draining() => Err(Cause::Stopping),
+            None if worker.is_ending(self.listener) => Err(Cause::ListenerClosed),
             None => Err(on_timeout),
         }
     }
@@ -140,7 +141,7 @@ impl Client {
         let worker = &self.worker;
         let now = worker.rt.now();
         worker.overload.crowd.busy(self.place, now);
-        x.begin(worker.generation(), worker.next_request_id(), self.peer_ip(), now);
+        x.begin(worker.generation_of(self.listener), worker.next_request_id(), self.peer_ip(), now);
         if let (1, Some(security)) = (self.requests, &self.security) {
             // The handshake belongs to the first request; whatever the client waited after it does not.
             x.phases = Phases::new(now - security.took);
@@ -250,7 +251,7 @@ impl Client {
     /// holds of it a reset would throw away.
     async fn linger(&self) {
         let (patience, mut left) = {
-            let generation = self.worker.generation();
+            let generation = self.worker.generation_of(self.listener);
             (self.listener(&generation).timeouts.linger, generation.limits.drain_bytes_max as usize)
         };
         self.stream.shutdown_write();

@@ -92,7 +92,7 @@ pub(crate) async fn serve(
 /// The flow of a connection that has just arrived; `None` when its listener is none of TCP.
 fn begin(conn: &Client) -> Option<Box<Flow>> {
     let worker = &*conn.worker;
-    let generation = worker.generation();
+    let generation = worker.generation_of(conn.listener);
     let listener = conn.listener(&generation);
     let stats = Arc::clone(&listener.passthrough()?.stats);
     stats.shard(worker.id).opened.add(1);
@@ -118,8 +118,7 @@ fn choose_upstream(passthrough: &Passthrough, _first: &[u8]) -> UpstreamId {
 async fn open(conn: &Client, flow: &mut Flow) -> Result<Opened, Cause> {
     let worker = &*conn.worker;
     overload::admit(worker)?;
-    let generation = worker.generation();
-    // A generation that was put into force just now may have made something else of the listener.
+    let generation = worker.generation_of(conn.listener);
     let passthrough = conn.listener(&generation).passthrough().ok_or(Cause::Internal)?;
     let upstream = generation.upstream(choose_upstream(passthrough, &[]));
     flow.upstream = Some(Arc::clone(&upstream.name));

@@ -217,6 +217,8 @@ pub(crate) async fn finish_downstream(conn: &Client, x: &mut Exchange, keeps: bo
 fn close_cause(conn: &Client, x: &Exchange) -> Cause {
     if conn.worker.drain.is_draining() {
         Cause::Stopping
+    } else if conn.worker.is_ending(conn.listener) {
+        Cause::ListenerClosed
     } else if conn.worker.overload.closes_connections() {
         conn.worker.stats.shed.not_kept.add(1);
         Cause::Shed
@@ -233,7 +235,7 @@ pub(crate) fn keeps(conn: &Client, x: &Exchange, delimited: bool) -> bool {
         client_wants: x.head.keep_alive,
         body_settled: rest_of_request_body(x) != machine::RestOfBody::Close,
         response_delimited: delimited,
-        draining: conn.worker.drain.is_draining() || conn.worker.overload.closes_connections(),
+        draining: conn.worker.is_ending(conn.listener) || conn.worker.overload.closes_connections(),
         requests: conn.requests,
         requests_max: conn.listener(&x.generation).requests_max,
     }

@@ -41,7 +41,7 @@ impl HostPattern {
 pub(super) type Site = u32;
 
 /// The compiled names.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Hosts {
     /// In lower case.
     exact: ByteMap<Site>,

@@ -27,7 +27,7 @@ pub(crate) fn is_under(path: &[u8], prefix: &[u8]) -> bool {
 }
 
 /// The patterns of one site and priority, each with what it leads to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Paths<T> {
     exact: ByteMap<T>,
     /// Sorted by prefix.
@@ -35,7 +35,7 @@ pub(super) struct Paths<T> {
     regexes: Vec<(Regex, T)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Prefix<T> {
     prefix: Box<[u8]>,
     /// The longest other prefix that this one begins with. Following these links from the last prefix that does not sort

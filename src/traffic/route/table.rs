@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use wire::http::Request;
 
 /// All routes of one listener.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     hosts: Hosts,
     sites: Vec<SiteRoutes>,
@@ -25,7 +25,7 @@ pub enum Missed {
 }
 
 /// Routes of one site by descending priority; nearly always a single level.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct SiteRoutes {
     levels: Vec<(i32, Paths<Vec<Rule>>)>,
 }

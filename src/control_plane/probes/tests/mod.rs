@@ -3,6 +3,7 @@ mod observer;
 mod tls;
 
 use super::*;
+use crate::deploy::tests::NoEntrances;
 use crate::node::{InForce, NodeFacts};
 use crate::{ReadyState, Start, compile, spawn};
 use config::{Format, Sealed};
@@ -335,6 +336,7 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),
+        entrances: Box::new(NoEntrances),
         wake: Box::new(|| ()),
         logs: Vec::new(),
         stats: Vec::new(),
