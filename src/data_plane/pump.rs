@@ -73,8 +73,8 @@ pub(crate) struct Pump<'a> {
 pub(crate) struct Direction {
     way: Way,
     state: State,
-    /// What is between the two sides, as of the last look of the idle timer.
-    held: usize,
+    /// What was on its way to the receiver when the idle timer looked last; `None` when bytes have come since.
+    held: Option<u64>,
     pub(crate) bytes: u64,
     /// When its first bytes came.
     pub(crate) began: Option<Instant>,
@@ -171,7 +171,7 @@ impl Direction {
     /// Nothing has passed.
     pub(crate) fn new(can_splice: bool) -> Direction {
         let way = if can_splice { Way::FIRST } else { Way::Never };
-        Direction { way, state: State::Receiving, held: 0, bytes: 0, began: None }
+        Direction { way, state: State::Receiving, held: None, bytes: 0, began: None }
     }
 
     fn has_ended(&self) -> bool {
@@ -204,7 +204,7 @@ impl Direction {
                         Arrived::Piped(piped) => {
                             arrived(piped.len(), true);
                             self.bytes += piped.len() as u64;
-                            self.held = piped.len();
+                            self.held = None;
                             self.turn(self.way.after_piece(piped.len()), stats);
                             self.state = State::Piping(piped);
                         }
@@ -219,7 +219,7 @@ impl Direction {
                         }
                         arrived(buf.len(), false);
                         self.bytes += buf.len() as u64;
-                        self.held = buf.len();
+                        self.held = None;
                         self.turn(self.way.after_copy(buf.len()), stats);
                         self.state = State::Sending { pending_max: to.queue(buf) };
                     }
@@ -248,14 +248,19 @@ impl Direction {
         self.state = State::Ending;
     }
 
-    /// Whether the receiver has taken a part of what is there since the last look.
+    /// Whether the receiver has taken a part of what is on its way to it since the last look: out of our queue, or out
+    /// of the kernel's.
     fn has_progressed(&mut self, to: Side<'_>) -> bool {
-        let held = match &self.state {
-            State::Sending { .. } | State::Ending => to.pending(),
+        let piped = match &self.state {
             State::Piping(piped) => piped.len(),
-            State::Receiving | State::Ended => 0,
+            _ => 0,
         };
-        held < std::mem::replace(&mut self.held, held)
+        let held = (piped + to.pending()) as u64 + to.unconfirmed_bytes();
+        match self.held.replace(held) {
+            Some(before) => held < before,
+            // Nobody has looked since the last bytes came. What is left of them gets as much time again.
+            None => held > 0,
+        }
     }
 }
 
@@ -450,6 +455,15 @@ impl Side<'_> {
             Side::Client(stream) => stream.pending(),
             Side::Upstream(stream) => stream.pending(),
         }
+    }
+
+    /// Bytes that our kernel has taken, and of which it does not know that the other one has them.
+    fn unconfirmed_bytes(self) -> u64 {
+        let (sent, acked) = match self {
+            Side::Client(stream) => (stream.sent_bytes(), stream.acked_bytes()),
+            Side::Upstream(stream) => (stream.sent_bytes(), stream.acked_bytes()),
+        };
+        sent.saturating_sub(acked)
     }
 
     fn shutdown_write(self) {

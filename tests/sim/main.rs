@@ -29,6 +29,7 @@ mod aborts;
 mod admission;
 mod endings;
 mod exchanges;
+mod flows;
 mod generations;
 mod hedging;
 mod holding;

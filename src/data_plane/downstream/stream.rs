@@ -184,6 +184,13 @@ impl ClientStream {
         }
     }
 
+    /// Bytes that our kernel has taken so far.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        match self {
+            ClientStream::Http1(stream) => stream.sent_bytes(),
+        }
+    }
+
     /// Bytes that the client has taken so far, as far as we know.
     pub(crate) fn acked_bytes(&self) -> u64 {
         match self {
