@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Ask a running Ringway how it is
     #[command(after_help = help::STATUS_SHORT, after_long_help = help::STATUS)]
     Status(Status),
+    /// Say what a new configuration would change, and what that means for what is under way
+    #[command(after_help = help::PLAN_SHORT, after_long_help = help::PLAN)]
+    Plan(Plan),
     /// Tell a running Ringway to read its configuration again
     #[command(after_help = help::RELOAD_SHORT, after_long_help = help::RELOAD)]
     Reload(Reload),
@@ -48,6 +51,9 @@ pub(crate) struct Run {
     /// Configuration file; `.json` is JSON, every other name is KDL
     #[arg(value_name = "CONFIG", required_unless_present_any = ["listen", "tcp"], conflicts_with_all = ["listen", "tcp"])]
     pub(crate) config: Option<PathBuf>,
+    /// Read the file again whenever it, or what it includes, changes
+    #[arg(long, conflicts_with = "listen")]
+    pub(crate) watch: bool,
     #[command(flatten)]
     pub(crate) short: ShortForm,
 }
@@ -150,6 +156,22 @@ pub(crate) struct Status {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// The new configuration; `.json` is JSON, every other name is KDL
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
+    /// Compare with this file instead of the running configuration
+    #[arg(long, value_name = "OLD", conflicts_with = "admin")]
+    pub(crate) against: Option<PathBuf>,
+    /// Admin address of the running one, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin)]
+    pub(crate) admin: Option<AdminAddr>,
+    /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -337,7 +359,7 @@ mod tests {
     fn every_subcommand_is_in_the_help_and_teaches_by_example() {
         let mut command = CommandLine::command();
         let top = command.render_long_help().to_string();
-        for name in ["run", "demo", "check", "config", "status", "reload", "endpoint", "version"] {
+        for name in ["run", "demo", "check", "config", "status", "plan", "reload", "endpoint", "version"] {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");
             let long = sub.render_long_help().to_string();
@@ -349,7 +371,7 @@ mod tests {
             let long = form.render_long_help().to_string();
             assert!(long.contains(&format!("ringway config {}", form.get_name())), "no example:\n{long}");
         }
-        for later in ["explain", "drain", "top", "plan"] {
+        for later in ["explain", "drain", "top"] {
             assert!(!top.contains(&format!("\n  {later} ")), "{later} is listed:\n{top}");
         }
     }

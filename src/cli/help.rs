@@ -22,6 +22,7 @@ Examples:
   ringway run /etc/ringway/ringway.kdl
   ringway run --listen 127.0.0.1:8080 --upstream 127.0.0.1:9001 --upstream 127.0.0.1:9002
   ringway run --tcp 0.0.0.0:5432 --upstream 10.0.0.11:5432 --upstream 10.0.0.12:5432
+  ringway run /etc/ringway/ringway.kdl --watch
   ringway run --listen unix:/run/web.sock --upstream 10.0.0.7:80 --admin 127.0.0.1:9901 --io epoll
 
 Standard error says where it listens, one line per address; port 0 is replaced by the real one:
@@ -106,6 +107,23 @@ Examples:
   ringway status --json | jq .upstreams       {\"status\":…,\"upstreams\":…}
 
 Exit status: 0 when it answered; 1 when it did not.";
+
+pub(crate) const PLAN_SHORT: &str = "`ringway plan --help` shows examples and what the words mean.";
+pub(crate) const PLAN: &str = "\
+Compares two configurations object by object, by name: moving things about in the file is no change.
+Nothing is changed and nothing is opened; the running process is only asked what it runs.
+
+Examples:
+  ringway plan new.kdl                        against what runs at 127.0.0.1:9901
+  ringway plan new.kdl --admin unix:/run/ringway/admin.sock
+  ringway plan new.kdl --against old.kdl      two files, nobody has to run
+  ringway plan new.kdl --json | jq '.changes[] | select(.effect == \"at-restart\")'
+
+Each change says what it means: with the next request (of every connection); for new connections;
+drains (nothing new goes there, what is under way finishes); takes effect at restart.
+
+Exit status: 0 when the new configuration is good, whatever it changes; 1 when the running one could
+not be asked; 2 when it is wrong, with the problems of `ringway check`.";
 
 pub(crate) const RELOAD_SHORT: &str = "`ringway reload --help` shows examples and exit statuses.";
 pub(crate) const RELOAD: &str = "\

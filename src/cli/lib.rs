@@ -22,6 +22,7 @@ mod help;
 mod limits;
 mod listen;
 mod memory;
+mod plan;
 mod reload;
 mod run;
 #[cfg(test)]
@@ -60,6 +61,7 @@ fn perform(command: Command) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Status(args) => status::status(&args),
+        Command::Plan(args) => plan::plan(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Version(args) => version::version(&args),

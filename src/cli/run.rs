@@ -16,13 +16,13 @@ pub(crate) fn run(args: Run) -> Exit {
         }),
         None => from_words(&args.short).map_err(|error| complain(Exit::Refused, error, None)),
     };
-    serve(loaded, args.config.as_deref()).unwrap_or_else(|exit| exit)
+    serve(loaded, args.config.as_deref(), args.watch).unwrap_or_else(|exit| exit)
 }
 
-fn serve(loaded: Result<Loaded, Exit>, file: Option<&Path>) -> Result<Exit, Exit> {
+fn serve(loaded: Result<Loaded, Exit>, file: Option<&Path>, watch: bool) -> Result<Exit, Exit> {
     let loaded = loaded?;
     let main = Main::new().map_err(|error| complain(Exit::Failed, format_args!("signals: {error}"), None))?;
-    let node = start::start(loaded, file)?;
+    let node = start::start(loaded, file, watch)?;
     Ok(main.serve(node, &mut Unwatched))
 }
 

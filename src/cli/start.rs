@@ -38,8 +38,9 @@ pub(crate) struct Node {
     pub(crate) listeners: Vec<(String, Addr)>,
 }
 
-/// Starts everything; what keeps it from starting has been printed. `file` is where the configuration was read from.
-pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node, Exit> {
+/// Starts everything; what keeps it from starting has been printed. `file` is where the configuration was read from,
+/// `watch` whether it is read again when it changes.
+pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) -> Result<Node, Exit> {
     let started = SystemTime::now();
     let cpus = Cpus::detect();
     let workers = match loaded.config.workers {
@@ -94,6 +95,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>) -> Result<Node,
         admin: config.admin.binds.iter().map(addr).collect(),
         config,
         file: file.map(Path::to_owned),
+        watch,
         snapshot: Arc::clone(&snapshot),
         publishers: mail.publishers,
         bound,

@@ -70,9 +70,17 @@ impl Effect {
 impl Changes {
     /// What turns `old` into `new`.
     pub fn between(old: &Config, new: &Config) -> Changes {
-        let mut walk = Walk { old, new, changes: Vec::new() };
+        let mut walk = Walk { old: Some(old), new, changes: Vec::new() };
         let (before, after) = (old.to_plain_value(), new.to_plain_value());
         walk.value(Some(&before), Some(&after), &At::default());
+        Changes(walk.changes)
+    }
+
+    /// What turns a configuration that another process shows as JSON into `new`. What references stand for is not known
+    /// then: they are the same when they are written in the same way.
+    pub fn from_shown(old: &Value, new: &Config) -> Changes {
+        let mut walk = Walk { old: None, new, changes: Vec::new() };
+        walk.value(Some(old), Some(&new.to_value()), &At::default());
         Changes(walk.changes)
     }
 
@@ -142,7 +150,8 @@ impl At {
 }
 
 struct Walk<'a> {
-    old: &'a Config,
+    /// `None` when only its JSON is known.
+    old: Option<&'a Config>,
     new: &'a Config,
     changes: Vec<Change>,
 }
@@ -150,7 +159,11 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn value(&mut self, old: Option<&Value>, new: Option<&Value>, at: &At) {
         match (old, new) {
-            (Some(Value::Object(old)), Some(Value::Object(new))) => self.object(old, new, at),
+            (Some(Value::Object(old)), Some(Value::Object(new)))
+                if reference(old).is_none() && reference(new).is_none() =>
+            {
+                self.object(old, new, at);
+            }
             (Some(Value::Array(old)), Some(Value::Array(new))) if objects(old) || objects(new) => {
                 self.list(old, new, at);
             }
@@ -192,7 +205,13 @@ impl Walk<'_> {
     }
 
     fn leaf(&mut self, old: Option<&Value>, new: Option<&Value>, at: &At) {
-        let from = old.map(|value| shown(self.old, value, &at.old));
+        let from = old.map(|value| match (self.old, value) {
+            (Some(config), value) => shown(config, value, &at.old),
+            (None, Value::Object(members)) if let Some((kind, name)) = reference(members) => {
+                format!("({kind}){name:?}")
+            }
+            (None, value) => value.to_string(),
+        });
         let to = new.map(|value| shown(self.new, value, &at.new));
         let kind = match (old, new) {
             (None, _) => Kind::Added,
@@ -227,6 +246,15 @@ fn effect(name: &str, kind: Kind, is_object: bool) -> Effect {
         "upstream" if kind == Kind::Removed && is_object => Effect::Drains,
         "upstream" if name.contains(" tls ") || name.ends_with(" timeouts connect") => Effect::NewConnections,
         _ => Effect::InPlace,
+    }
+}
+
+/// Kind and name of a reference; every object with members of its own has others too.
+fn reference(members: &Map<String, Value>) -> Option<(&str, &str)> {
+    let mut all = members.iter();
+    match (all.next(), all.next()) {
+        (Some((kind, Value::String(name))), None) if kind == "env" || kind == "file" => Some((kind, name)),
+        _ => None,
     }
 }
 
@@ -330,6 +358,23 @@ site "*" { route "/a" { methods "GET"; respond 200; }; route "/a" { methods "POS
             between(two, &other),
             [r#"~ site "*" route "/a" #2 respond status: 201 -> 202  (with the next request)"#]
         );
+    }
+
+    #[test]
+    fn a_configuration_that_is_only_shown_is_compared_by_what_is_shown() {
+        let new = config(&BASE.replace("weight=2", "weight=7"));
+        let told = Changes::from_shown(&config(BASE).to_value(), &new);
+        assert_eq!(told, Changes::between(&config(BASE), &new));
+        let text = r#"
+listener "web" { bind "127.0.0.1:8080"; }
+site "*" { route "/" { respond 200; headers { response { set "X-Key" (env)"KEY"; }; }; }; }
+"#;
+        let with =
+            |text: &str| parse(text, "a.kdl", Format::Kdl, &Secret("canary")).expect("it loads").config;
+        assert!(Changes::from_shown(&with(text).to_value(), &with(text)).is_empty());
+        let other = with(&text.replace("KEY", "OTHER"));
+        let told = Changes::from_shown(&with(text).to_value(), &other).0[0].to_string();
+        assert!(told.contains(r#"(env)"KEY" -> (env)"OTHER""#) && !told.contains("canary"), "{told}");
     }
 
     /// One secret, whose value is the field.

@@ -10,6 +10,7 @@
 //!   budget.rs    memory on paper                           overload.rs  what is said of overload
 //!   deploy/      the door through which later generations get into force
 //!   names/       what names of endpoints stand for
+//!   watch.rs     the configuration file, watched
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ mod overload;
 mod plane;
 mod probes;
 mod telemetry;
+mod watch;
 
 pub use budget::{Budget, DoesNotFit, LimitFrom, MemoryLimit, OfWorker, Row};
 pub use compile::{Compiled, Problem, compile};

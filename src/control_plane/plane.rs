@@ -25,6 +25,8 @@ pub struct Start {
     pub config: Config,
     /// Where `config` was read from, to be read again on request; `None` when it stands in no file.
     pub file: Option<PathBuf>,
+    /// Read `file` again whenever it changes.
+    pub watch: bool,
     /// The compiled form of `config`, which the workers start with.
     pub snapshot: Arc<Snapshot>,
     /// One per worker, for later generations.
@@ -89,14 +91,16 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     for (upstream, name, _) in names::of(&config) {
         node.names.expect(names::key(&upstream.name, name), Some(node.now()));
     }
-    let Start { file, publishers, bound: bounds, entrances, wake, .. } = start;
+    let watched = start.file.clone();
+    let Start { file, watch, publishers, bound: bounds, entrances, wake, .. } = start;
     let (deployer, door) =
         Deployer::new(Arc::clone(&node), Means { config, file, publishers, bound: bounds, entrances, wake });
 
     let (stop, stopped) = oneshot::channel();
+    let watched = watched.filter(|_| watch);
     let (for_thread, for_orders) = (Arc::clone(&node), door.clone());
     let thread = thread::Builder::new().name("control".into()).spawn(move || {
-        runtime.block_on(run(for_thread, bound, (deployer, door), stopped));
+        runtime.block_on(run(for_thread, bound, (deployer, door), watched, stopped));
         // Lookups of names would hold a blocking thread; nothing else does, and the process must be able to end.
         runtime.shutdown_timeout(Duration::from_millis(100));
     })?;
@@ -107,6 +111,7 @@ async fn run(
     node: Arc<Node>,
     bound: Vec<server::Bound>,
     (deployer, door): (Deployer, Door),
+    watched: Option<PathBuf>,
     stopped: oneshot::Receiver<()>,
 ) {
     tokio::spawn(deployer.run(door.clone()));
@@ -120,6 +125,9 @@ async fn run(
         });
     }
     crate::overload::watch(&node);
+    if let Some(file) = watched {
+        tokio::spawn(crate::watch::run(file, Arc::clone(&node), door.clone()));
+    }
     // An error means that the handle was dropped without a word: the same to us.
     let _ = stopped.await;
 }

@@ -257,6 +257,81 @@ both! {
 }
 
 #[test]
+fn a_watched_file_is_read_again_when_it_or_what_it_includes_changes() {
+    let origin = Origin::ok("x");
+    let main = |body: &str| format!("{}include \"sites/*.kdl\"\n", text(&origin, body));
+    let ringway = Ringway::start_with(&["--watch"], &text(&origin, "old"), Io::Epoll);
+    let mut client = ringway.client();
+    let sites = ringway.file().with_file_name("sites");
+    std::fs::create_dir(&sites).expect("ours");
+    ringway.rewrite(&main("new"));
+    wait_until("the file is read again", || client.get("/fixed").text() == "new");
+    let site =
+        |body: &str| format!("site \"more.test\" {{ route \"/\" {{ respond 200 body=\"{body}\"; }}; }}\n");
+    let mut more = ringway.client();
+    let mut body = || {
+        more.send("GET / HTTP/1.1\r\nHost: more.test\r\n\r\n");
+        more.response("GET").text()
+    };
+    std::fs::write(sites.join("more.kdl"), site("one")).expect("ours");
+    wait_until("a new file is found", || body() == "one");
+    std::fs::write(sites.join("more.kdl"), site("two")).expect("ours");
+    wait_until("an included file is read again", || body() == "two");
+    std::fs::write(sites.join("more.kdl"), "nonsense").expect("ours");
+    wait_until("a broken one is refused", || ringway.status()["config"]["reloads"]["refused"] == 1);
+    assert_eq!(body(), "two");
+    std::fs::write(sites.join("more.kdl"), site("three")).expect("ours");
+    wait_until("it is mended", || body() == "three");
+    assert!(ringway.stderr().contains("(asked by a change of the file)"), "{}", ringway.stderr());
+    drop(more);
+    ringway.stop_after((client, origin));
+}
+
+#[test]
+fn a_plan_says_what_would_change_and_changes_nothing() {
+    let origin = Origin::ok("x");
+    let ringway = Ringway::start(&text(&origin, "old"), Io::Epoll);
+    let new = ringway.file().with_file_name("planned.kdl");
+    let old = std::fs::read_to_string(ringway.file()).expect("it is there");
+    std::fs::write(&new, old.replace("\"old\"", "\"new\"").replace("workers 2", "workers 4")).expect("ours");
+    let new = new.display().to_string();
+    let (code, said, _) = ringway.command(&["plan", &new]);
+    assert_eq!(code, Some(0));
+    assert!(said.starts_with("2 changed\n  ~ workers: 2 -> 4  (takes effect at restart)"), "{said}");
+    assert!(
+        said.contains(
+            "~ site \"*\" route \"/fixed\" respond body: \"old\" -> \"new\"  (with the next request)"
+        ),
+        "{said}"
+    );
+    std::fs::write(&new, "nonsense").expect("ours");
+    let (code, said, complained) = ringway.command(&["plan", &new]);
+    assert!(code == Some(2) && said.is_empty() && complained.contains("planned.kdl:1:1"), "{complained}");
+    assert_eq!(ringway.status()["generation"], 1);
+    ringway.stop_after(origin);
+}
+
+#[test]
+fn r124_five_hundred_reloads_leave_no_memory_and_no_generation_behind() {
+    let origin = Origin::ok("x");
+    let ringway = Ringway::start(&text(&origin, "0"), Io::Epoll);
+    let load = Load::start(ringway.address("web"), 2);
+    let mut resident = 0;
+    for n in 1..=500 {
+        ringway.reload(&text(&origin, &n.to_string()));
+        if n == 100 {
+            resident = ringway.resident_bytes();
+        }
+    }
+    wait_until("no old generation is left", || ringway.status()["generations"]["alive"] == 1);
+    let grown = ringway.resident_bytes().saturating_sub(resident);
+    assert!(grown < 2 << 20, "{grown} bytes more after 400 reloads");
+    let (answered, wrong) = load.stop();
+    assert!(answered > 500 && wrong.is_empty(), "{answered} answered; {wrong:?}");
+    ringway.stop_after(origin);
+}
+
+#[test]
 fn without_a_file_there_is_nothing_to_read_again() {
     let origin = Origin::ok("x");
     let mut process = crate::harness::process::Process::start(

@@ -34,6 +34,7 @@ fn start_on(addr: Addr) -> Node {
     let plane = spawn(Start {
         config,
         file: None,
+        watch: false,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),

@@ -94,7 +94,17 @@ impl Ringway {
     /// The same through a command that ends by executing its arguments, such as `prlimit --nofile=256`.
     #[track_caller]
     pub(crate) fn start_through(wrapper: &[&str], configuration: &str, io: Io) -> Ringway {
-        let (mut process, folder) = Ringway::spawn_through(wrapper, configuration, io);
+        Ringway::started(Ringway::spawn_through(wrapper, configuration, io), io)
+    }
+
+    /// The same with further words on the command line.
+    #[track_caller]
+    pub(crate) fn start_with(words: &[&str], configuration: &str, io: Io) -> Ringway {
+        Ringway::started(Ringway::spawn_in(Folder::new(), (&[], words), configuration, io), io)
+    }
+
+    #[track_caller]
+    fn started((mut process, folder): (Process, Folder), io: Io) -> Ringway {
         let admin = process.wait_for_line("the address of the admin listener", |line| {
             line.split_once("admin on ").and_then(|(_, rest)| rest.trim().parse().ok())
         });
@@ -113,12 +123,18 @@ impl Ringway {
 
     #[track_caller]
     fn spawn_through(wrapper: &[&str], configuration: &str, io: Io) -> (Process, Folder) {
-        let folder = Folder::new();
+        Ringway::spawn_in(Folder::new(), (wrapper, &[]), configuration, io)
+    }
+
+    /// `words` stand before the command and behind it.
+    #[track_caller]
+    fn spawn_in(folder: Folder, words: (&[&str], &[&str]), configuration: &str, io: Io) -> (Process, Folder) {
         let file = folder.path().join("ringway.kdl");
         std::fs::write(&file, complete(configuration, io, &folder)).expect("write the configuration");
         let file = file.display().to_string();
-        let mut command = wrapper.to_vec();
+        let mut command = words.0.to_vec();
         command.extend([binary(), "run", &file]);
+        command.extend(words.1);
         (Process::start(command[0], &command[1..]), folder)
     }
 

@@ -333,6 +333,7 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
     let plane = spawn(Start {
         config,
         file: None,
+        watch: false,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),
