@@ -6,14 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates under `src/`: name, those of ours that they may depend on, foreign ones that need permission.
-const CRATES: [(&str, &[&str], &[&str]); 9] = [
+const CRATES: [(&str, &[&str], &[&str]); 10] = [
     ("base", &[], &[]),
     ("wire", &["base"], &[]),
     ("config", &[], &["serde", "serde_json"]),
     ("runtime", &["base"], &["libc", "io-uring"]),
     ("tls", &["wire", "base"], &["rustls"]),
+    ("http2", &[], &["h2", "tokio"]),
     ("traffic", &["wire", "base"], &[]),
-    ("data_plane", &["traffic", "wire", "runtime", "base"], &[]),
+    ("data_plane", &["traffic", "wire", "http2", "runtime", "base"], &[]),
     (
         "control_plane",
         &["traffic", "wire", "config", "base"],

@@ -42,6 +42,53 @@ impl Default for HttpLimits {
     }
 }
 
+/// Bounds of one connection that speaks HTTP/2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http2Limits {
+    /// Requests that may be under way at once. Default 100.
+    pub streams_max: u32,
+    /// Bytes of one request body that the client may send before we have passed them on. Default 256 KiB.
+    pub stream_window_bytes: u32,
+    /// The same of all bodies together. Default 1 MiB.
+    pub connection_window_bytes: u32,
+    /// Response bytes of one stream that wait for the connection. Default 64 KiB.
+    pub send_buffer_bytes: u32,
+    /// Heads of all requests under way, as text. Default 256 KiB.
+    pub heads_bytes_max: u32,
+    /// One head as it is encoded; a longer one ends the connection. Default 64 KiB, twice what a head may have.
+    pub block_bytes_max: u32,
+    /// Frames that continue one head. Default 8.
+    pub continuations_max: u16,
+    /// Requests that may be reset in one go, and per second on the long run. Default 100, and 10.
+    pub resets_burst: u32,
+    pub resets_per_second: u32,
+    /// Frames that move nothing, in one go, and per second on the long run. Default 1000, and 100.
+    pub idle_frames_burst: u32,
+    pub idle_frames_per_second: u32,
+}
+
+impl Http2Limits {
+    pub const DEFAULT: Http2Limits = Http2Limits {
+        streams_max: 100,
+        stream_window_bytes: 256 << 10,
+        connection_window_bytes: 1 << 20,
+        send_buffer_bytes: 64 << 10,
+        heads_bytes_max: 256 << 10,
+        block_bytes_max: 64 << 10,
+        continuations_max: 8,
+        resets_burst: 100,
+        resets_per_second: 10,
+        idle_frames_burst: 1000,
+        idle_frames_per_second: 100,
+    };
+}
+
+impl Default for Http2Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
 /// Bounds of one worker and of its process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

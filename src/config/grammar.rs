@@ -132,10 +132,11 @@ static LISTENER: Node = Node {
         values("trusted-proxies"),
         flag("unsafe-underscore-fields"),
         flag("abort-on-close"),
+        value("http2"),
         one("timeouts", &LISTENER_TIMEOUTS),
         one("limits", &LISTENER_LIMITS),
     ],
-    later: &["proxy-protocol", "tls", "http2", "http3", "headers", "limit"],
+    later: &["proxy-protocol", "tls", "http3", "headers", "limit"],
     ..EMPTY
 };
 
@@ -143,6 +144,7 @@ static LISTENER_TIMEOUTS: Node = Node {
     children: &[
         value("header"),
         value("keep-alive"),
+        value("http2-idle"),
         value("body-idle"),
         value("body-rate"),
         value("send-idle"),
@@ -158,13 +160,13 @@ static LISTENER_LIMITS: Node = Node {
         value("connections"),
         value("connections-per-client"),
         value("requests-per-connection"),
+        value("streams"),
         value("header"),
         value("header-line"),
         value("header-fields"),
         value("uri"),
         value("body"),
     ],
-    later: &["streams"],
     ..EMPTY
 };
 

@@ -5,7 +5,7 @@ use crate::document::Object;
 use crate::environment::{Environment, System};
 use crate::literal::{Address, Target};
 use crate::model::{
-    AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Io, Listener,
+    AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Http2, Io, Listener,
     ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, RetryBudget,
     Route, RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tcp, TcpLimits,
     TcpRetry, TcpTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
@@ -143,6 +143,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             trusted_proxies: Vec::new(),
             unsafe_underscore_fields: false,
             abort_on_close: false,
+            http2: Http2::Off,
             timeouts: ListenerTimeouts::default(),
             limits: ListenerLimits::default(),
             origin: origin.clone(),

@@ -80,7 +80,12 @@ fn damaged_json() -> impl Strategy<Value = String> {
 fn sound() -> impl Strategy<Value = String> {
     let of = |choices: &[&'static str]| prop::sample::select(choices.to_vec());
     let listener = (
-        of(&["", "trusted-proxies \"10.0.0.0/8\" \"fd00::/8\" \"192.0.2.1\";", "unsafe-underscore-fields;"]),
+        of(&[
+            "",
+            "trusted-proxies \"10.0.0.0/8\" \"fd00::/8\" \"192.0.2.1\";",
+            "unsafe-underscore-fields;",
+            "http2 \"cleartext\";",
+        ]),
         of(&[
             "",
             "timeouts { header \"1500ms\"; keep-alive \"90s\"; body-rate \"off\"; };",

@@ -13,7 +13,8 @@ use wire::http::{BodyLength, Response};
 
 /// Passes the upstream's 101 on and relays until the tunnel ends.
 pub(crate) async fn run(conn: &Client, x: &mut Exchange, lease: Lease) -> Next {
-    x.status = x.response.status;
+    let is_stream = conn.stream.is_multiplexed();
+    x.status = if is_stream { 200 } else { x.response.status };
     x.response_started = true;
     // Bytes of the new protocol may have come with the head.
     let mut bytes = std::mem::take(&mut x.response_bytes);
@@ -21,6 +22,15 @@ pub(crate) async fn run(conn: &Client, x: &mut Exchange, lease: Lease) -> Next {
     x.bytes_out += early.len() as u64;
     conn.stream.start(BodyLength::UntilClose, early, false, |out| {
         let response = Response::new(&x.response, head);
+        if is_stream {
+            // The same agreement in HTTP/2, which has no handshake of keys (RFC 8441 §5).
+            encode::status_line(out, x.status, b"");
+            encode::kept_fields(out, response.bytes, &response.head.fields, |field| {
+                !field.name.of(response.bytes).eq_ignore_ascii_case(b"sec-websocket-accept")
+            });
+            session::write_set_cookie(out, conn, x);
+            return encode::end(out);
+        }
         encode::status_line(out, response.head.status, response.reason());
         encode::kept_fields(out, response.bytes, &response.head.fields, |_| true);
         session::write_set_cookie(out, conn, x);

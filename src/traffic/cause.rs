@@ -136,6 +136,20 @@ causes! {
     BadTrailer = "bad_trailer", Downstream, Relay, 400, "http_request_error";
     /// The request body exceeds its limit.
     BodyTooLarge = "body_too_large", Downstream, Relay, 413, "http_request_error";
+    /// Too many requests of one HTTP/2 connection were reset.
+    Http2Resets = "http2_resets", Downstream, Decode, 0, "";
+    /// Too many HTTP/2 frames that move nothing.
+    Http2Frames = "http2_frames", Downstream, Decode, 0, "";
+    /// An encoded head of HTTP/2 is too long or has too many pieces.
+    Http2Head = "http2_head", Downstream, Decode, 0, "";
+    /// The heads of all requests under way on one HTTP/2 connection are too long.
+    Http2Heads = "http2_heads", Downstream, Decode, 0, "";
+    /// More requests under way on one HTTP/2 connection than one may have.
+    Http2Streams = "http2_streams", Downstream, Decode, 0, "";
+    /// The client broke the rules of HTTP/2, so that its connection ended.
+    Http2Protocol = "http2_protocol", Downstream, Decode, 0, "";
+    /// The client broke the rules of HTTP/2 with one request, which was reset.
+    Http2Stream = "http2_stream", Downstream, Decode, 0, "";
     /// The client took too long to send the head.
     HeaderTimeout = "header_timeout", Downstream, Decode, 408, "connection_read_timeout";
     /// The client stopped sending the body or sent it too slowly.

@@ -18,7 +18,7 @@ use crate::sticky::Sticky;
 use crate::upstream_stats::UpstreamStats;
 use base::addr::Addr;
 use base::ids::{EndpointId, ListenerId, RouteId, SocketId, UpstreamId};
-use base::limits::{HttpLimits, Limits};
+use base::limits::{Http2Limits, HttpLimits, Limits};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wire::secure;
@@ -78,6 +78,8 @@ pub struct Listener {
     pub origin: Origin,
     pub binds: Vec<Addr>,
     pub http: HttpLimits,
+    /// HTTP/2 for clients that begin with its preface; `None`: they are refused.
+    pub http2: Option<Http2Limits>,
     pub timeouts: DownstreamTimeouts,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: CidrSet,
@@ -191,6 +193,8 @@ pub struct DownstreamTimeouts {
     pub head: Duration,
     /// Between two requests. Default 75 s.
     pub idle: Duration,
+    /// Without a request on a connection that speaks HTTP/2. Default 300 s.
+    pub http2_idle: Duration,
     /// Between two reads of a request body. Default 30 s.
     pub body_idle: Duration,
     /// Bytes per second that a request body must reach over [`Self::body_rate_window`]. Default 1 KiB/s; 0 is off.
@@ -215,6 +219,7 @@ impl Default for DownstreamTimeouts {
             handshake: Duration::from_secs(5),
             head: Duration::from_secs(10),
             idle: Duration::from_secs(75),
+            http2_idle: Duration::from_secs(300),
             body_idle: Duration::from_secs(30),
             body_rate_min: 1024,
             body_rate_window: Duration::from_secs(10),

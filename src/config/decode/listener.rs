@@ -1,9 +1,9 @@
 //! Entry points.
 
 use super::{Decoder, Scope};
-use crate::document::Object;
+use crate::document::{Literal as Raw, Object};
 use crate::literal::Bytes;
-use crate::model::{Listener, ListenerLimits, ListenerTimeouts};
+use crate::model::{Http2, Listener, ListenerLimits, ListenerTimeouts};
 use crate::problem::Code;
 use std::time::Duration;
 
@@ -20,10 +20,27 @@ impl Decoder<'_> {
             trusted_proxies: self.literals(scope, "trusted-proxies"),
             unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
             abort_on_close: self.flag(scope, "abort-on-close"),
+            http2: self.http2(scope),
             timeouts: self.listener_timeouts(&or_nothing("timeouts")),
             limits: self.listener_limits(&or_nothing("limits")),
             origin: self.origin(scope),
         }
+    }
+
+    fn http2(&mut self, scope: &Scope<'_>) -> Http2 {
+        let Some(scalar) = scope.scalar("http2") else { return Http2::Off };
+        match &scalar.value {
+            Raw::Bool(false) => return Http2::Off,
+            Raw::Text(text) if text == "cleartext" => return Http2::Cleartext,
+            Raw::Bool(true) => {
+                let hint =
+                    "for clients that begin to speak it without being asked, write http2 \"cleartext\"";
+                let what = "HTTP/2 is agreed upon in TLS, which this listener does not speak".to_owned();
+                self.error(Code::Value, scalar.span, what, Some(hint.to_owned()));
+            }
+            _ => self.wrong("http2", scalar, "#false or \"cleartext\""),
+        }
+        Http2::Off
     }
 
     /// The name in the first argument of a listener or an upstream.
@@ -57,6 +74,7 @@ impl Decoder<'_> {
         ListenerTimeouts {
             header: self.positive(scope, "header", default.header),
             keep_alive: self.positive(scope, "keep-alive", default.keep_alive),
+            http2_idle: self.positive(scope, "http2-idle", default.http2_idle),
             body_idle: self.positive(scope, "body-idle", default.body_idle),
             body_rate: self.literal_or(scope, "body-rate", default.body_rate),
             send_idle: self.positive(scope, "send-idle", default.send_idle),
@@ -76,6 +94,7 @@ impl Decoder<'_> {
                 1..=u32::MAX,
                 default.requests_per_connection,
             ),
+            streams: self.number(scope, "streams", 1..=1000, default.streams),
             header: self.size(scope, "header", Bytes(1 << 10), Bytes(1 << 20), default.header),
             header_line: self.size(scope, "header-line", Bytes(256), Bytes(1 << 20), default.header_line),
             header_fields: self.number(scope, "header-fields", 8..=1000, default.header_fields),

@@ -2,8 +2,9 @@
 
 use super::{Origin, PerClient};
 use crate::literal::{Address, Bound, ByteRate, Bytes, Cidr, DurationText, duration};
-use schemars::JsonSchema;
-use serde::Serialize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// An entry point.
@@ -23,10 +24,39 @@ pub struct Listener {
     /// A client that ends its sending side while it waits counts as gone; a route may say otherwise. Default: it is
     /// still answered.
     pub abort_on_close: bool,
+    pub http2: Http2,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
     #[serde(skip)]
     pub origin: Origin,
+}
+
+/// Whether clients may speak HTTP/2. Default: no.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http2 {
+    #[default]
+    Off,
+    /// Those that begin with its preface, on a connection without TLS (RFC 9113 §3.3). HTTP/1.1 is spoken beside it.
+    Cleartext,
+}
+
+impl Serialize for Http2 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Http2::Off => serializer.serialize_bool(false),
+            Http2::Cleartext => serializer.serialize_str("cleartext"),
+        }
+    }
+}
+
+impl JsonSchema for Http2 {
+    fn schema_name() -> Cow<'static, str> {
+        "Http2".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "oneOf": [{ "const": false }, { "const": "cleartext" }] })
+    }
 }
 
 /// How long a client may take.
@@ -41,6 +71,10 @@ pub struct ListenerTimeouts {
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub keep_alive: Duration,
+    /// A connection that speaks HTTP/2 and carries no request. Default 300 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub http2_idle: Duration,
     /// Between two reads of a request body. Default 30 s.
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
@@ -64,6 +98,7 @@ impl Default for ListenerTimeouts {
         ListenerTimeouts {
             header: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
+            http2_idle: Duration::from_secs(300),
             body_idle: Duration::from_secs(30),
             body_rate: Bound::At(ByteRate(1024)),
             send_idle: Duration::from_secs(60),
@@ -83,6 +118,8 @@ pub struct ListenerLimits {
     pub connections_per_client: PerClient,
     /// Requests on one connection before it is closed. Default 10,000.
     pub requests_per_connection: u32,
+    /// Requests that may be under way at once on one connection that speaks HTTP/2. Default 100.
+    pub streams: u32,
     /// Request line and all fields together. Default 32 KiB.
     pub header: Bytes,
     /// One field line. Default 16 KiB.
@@ -101,6 +138,7 @@ impl Default for ListenerLimits {
             connections: 65_536,
             connections_per_client: PerClient::default(),
             requests_per_connection: 10_000,
+            streams: 100,
             header: Bytes(32 << 10),
             header_line: Bytes(16 << 10),
             header_fields: 100,

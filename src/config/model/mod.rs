@@ -24,7 +24,7 @@ pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudg
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
 pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck};
 pub use hedge::{Hedge, HedgeAfter};
-pub use listener::{Listener, ListenerLimits, ListenerTimeouts};
+pub use listener::{Http2, Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
 pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};
 pub use overload::{Overload, PerClient};

@@ -3,8 +3,8 @@
 use super::route::Place;
 use super::{Compiler, origin, table};
 use base::addr::Addr;
-use base::limits::HttpLimits;
-use config::model::{ListenerLimits, ListenerTimeouts, PerClient};
+use base::limits::{Http2Limits, HttpLimits};
+use config::model::{Http2, ListenerLimits, ListenerTimeouts, PerClient};
 use config::{Address, Bound, Bytes};
 use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Presence, Route};
 use traffic::source::CidrSet;
@@ -28,6 +28,7 @@ impl Compiler<'_> {
                 origin: origin(&written.origin),
                 binds: written.binds.iter().map(address).collect(),
                 http: http_limits(&written.limits, body_bytes_max),
+                http2: http2(written),
                 timeouts: timeouts(&written.timeouts),
                 trusted_proxies: CidrSet::from_cidrs(
                     written.trusted_proxies.iter().map(|cidr| (cidr.address, cidr.prefix)),
@@ -75,6 +76,18 @@ fn http_limits(written: &ListenerLimits, body_bytes_max: u64) -> HttpLimits {
     }
 }
 
+fn http2(written: &config::model::Listener) -> Option<Http2Limits> {
+    match written.http2 {
+        Http2::Off => None,
+        Http2::Cleartext => Some(Http2Limits {
+            streams_max: written.limits.streams,
+            // What is a little too long is answered, what is much too long ends the connection.
+            block_bytes_max: saturated(written.limits.header).saturating_mul(2),
+            ..Http2Limits::DEFAULT
+        }),
+    }
+}
+
 fn saturated(bytes: Bytes) -> u32 {
     u32::try_from(bytes.0).unwrap_or(u32::MAX)
 }
@@ -84,6 +97,7 @@ fn timeouts(written: &ListenerTimeouts) -> DownstreamTimeouts {
     DownstreamTimeouts {
         head: written.header,
         idle: written.keep_alive,
+        http2_idle: written.http2_idle,
         body_idle: written.body_idle,
         body_rate_min: written.body_rate.at().map_or(0, |rate| rate.0),
         send_idle: written.send_idle,

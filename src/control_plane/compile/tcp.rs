@@ -34,6 +34,7 @@ impl Compiler<'_> {
                 }),
                 origin: origin(&written.origin),
                 binds: written.binds.iter().map(address).collect(),
+                http2: None,
                 http: HttpLimits::DEFAULT,
                 timeouts: DownstreamTimeouts::default(),
                 trusted_proxies: CidrSet::default(),

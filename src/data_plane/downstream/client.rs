@@ -9,7 +9,7 @@ use crate::exchange::Exchange;
 use crate::secure::Security;
 use crate::worker::Worker;
 use base::ids::ListenerId;
-use runtime::Timer;
+use runtime::{Timer, race};
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,8 @@ use std::task::{Context, Poll};
 use traffic::Cause;
 use traffic::snapshot::Listener;
 
-/// The client's side of the exchange that is under way: an HTTP/1.1 connection, which carries one after the other.
+/// The client's side of the exchange that is under way: an HTTP/1.1 connection, which carries one after the other, or one
+/// stream of an HTTP/2 connection.
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
     pub(crate) stream: ClientStream,
@@ -78,6 +79,9 @@ impl Client {
     /// A client that only closes its sending side still wants its response (RFC 9112 §9.6), so the end of input is not
     /// taken for absence unless `abort-on-close` says so.
     pub(crate) fn poll_gone(&self, watch: &mut ClientWatch, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.stream.is_multiplexed() {
+            return self.stream.poll_cancelled(cx).map(|()| io::ErrorKind::ConnectionReset.into());
+        }
         if watch.settled {
             return Poll::Pending;
         }
@@ -111,6 +115,25 @@ impl Client {
             self.poll_gone(watch, cx).map(|_| None)
         })
         .await
+    }
+
+    /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset
+    /// (RFC 9112 §9.6). Bounded in time, and in bytes once the client has all of the response: what our kernel still
+    /// holds of it a reset would throw away.
+    pub(crate) async fn linger(&self) {
+        let (patience, mut left) = {
+            let generation = self.worker.generation_of(self.listener);
+            (self.listener(&generation).timeouts.linger, generation.limits.drain_bytes_max as usize)
+        };
+        self.stream.shutdown_write();
+        self.timer.set(self.worker.rt.now() + patience);
+        while let Some(Ok(buf)) = race(self.stream.recv(), &self.timer).await {
+            let is_enough = buf.len() > left && self.stream.unacked_bytes().is_none_or(|bytes| bytes == 0);
+            if buf.is_empty() || is_enough {
+                return;
+            }
+            left = left.saturating_sub(buf.len());
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //!           close            answer+linger       close
 //! ```
 
+use super::h2::{self, Speaks};
 use super::{Client, ClientStream};
 use crate::bell::Seat;
 use crate::channel::Channel;
@@ -19,6 +20,7 @@ use crate::serve::{self, Next};
 use crate::worker::Worker;
 use base::Instant;
 use base::ids::ListenerId;
+use base::limits::Http2Limits;
 use runtime::{Buf, race};
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,6 +76,13 @@ pub(crate) async fn serve(
                 return conn.reason(cause);
             }
         };
+        let first = match conn.http2_limits() {
+            None => first,
+            Some(limits) => match Box::pin(h2::tell(&conn, first)).await {
+                Speaks::Http1(first) => first,
+                Speaks::Http2(first) => return Box::pin(h2::serve(conn, limits, first, &mut seat)).await,
+            },
+        };
         let mut x = worker.take_exchange();
         // The state of an exchange in progress is four times that of an idle connection, and most connections are idle
         // most of the time: allocating it anew costs 10 ns a request, keeping it would cost every connection 1.2 KiB.
@@ -98,6 +107,16 @@ pub(crate) async fn serve(
 }
 
 impl Client {
+    /// Limits of HTTP/2, if the client may still begin to speak it.
+    fn http2_limits(&self) -> Option<Http2Limits> {
+        let agreed = |security: &Rc<Security>| &*security.facts.protocol == b"h2";
+        // Over TLS it is agreed upon before the first byte.
+        if self.requests > 0 || !self.security.as_ref().is_none_or(agreed) {
+            return None;
+        }
+        self.listener(&self.worker.generation_of(self.listener)).http2
+    }
+
     /// The first bytes of the next request, or why there is none.
     async fn first_bytes(&self, seat: &mut Seat) -> Result<Buf, Cause> {
         let worker = &*self.worker;
@@ -244,24 +263,5 @@ impl Client {
     /// Why the connection ends, where TLS knows it better.
     fn reason(&self, cause: Cause) -> Cause {
         self.stream.tls_failure().map_or(cause, Cause::of_client_tls)
-    }
-
-    /// Ends our side and reads what the client still sends, so that the last response is not destroyed by a reset
-    /// (RFC 9112 §9.6). Bounded in time, and in bytes once the client has all of the response: what our kernel still
-    /// holds of it a reset would throw away.
-    async fn linger(&self) {
-        let (patience, mut left) = {
-            let generation = self.worker.generation_of(self.listener);
-            (self.listener(&generation).timeouts.linger, generation.limits.drain_bytes_max as usize)
-        };
-        self.stream.shutdown_write();
-        self.timer.set(self.worker.rt.now() + patience);
-        while let Some(Ok(buf)) = race(self.stream.recv(), &self.timer).await {
-            let is_enough = buf.len() > left && self.stream.unacked_bytes().is_none_or(|bytes| bytes == 0);
-            if buf.is_empty() || is_enough {
-                return;
-            }
-            left = left.saturating_sub(buf.len());
-        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod client;
 pub(crate) mod h1;
+mod h2;
 mod stream;
 pub(crate) mod tcp;
 

@@ -3,9 +3,11 @@
 //! What is written is a response: a head, payload behind it, an end. Each version of HTTP has its own way to say where
 //! these begin and end, and this is the one place that knows about it.
 
+use super::h2::Http2Stream;
 use crate::channel::Channel;
 use crate::relay;
-use runtime::{Arrived, Buf, Piped};
+use http2::Reason;
+use runtime::{Arrived, Buf, Piped, Refusal};
 use std::future::poll_fn;
 use std::io;
 use std::ops::Range;
@@ -18,6 +20,8 @@ use wire::secure::Failure;
 pub(crate) enum ClientStream {
     /// The connection itself. Also of a flow, which has no HTTP at all.
     Http1(Channel),
+    /// One of those that a connection carries at once.
+    Http2(Box<Http2Stream>),
 }
 
 impl ClientStream {
@@ -37,6 +41,7 @@ impl ClientStream {
                     relay::append(out, payload, framing == BodyLength::Chunked, done);
                 });
             }
+            ClientStream::Http2(stream) => stream.start(payload, done, head),
         }
     }
 
@@ -44,6 +49,7 @@ impl ClientStream {
     pub(crate) fn inform(&self, head: impl FnOnce(&mut Vec<u8>)) {
         match self {
             ClientStream::Http1(stream) => stream.write(head),
+            ClientStream::Http2(stream) => stream.inform(head),
         }
     }
 
@@ -51,6 +57,7 @@ impl ClientStream {
     pub(crate) fn emit(&self, buf: Buf, payload: Range<usize>, framing: BodyLength, done: bool) {
         match self {
             ClientStream::Http1(stream) => relay::emit(stream, buf, payload, framing, done),
+            ClientStream::Http2(stream) => stream.queue(&buf[payload], done),
         }
     }
 
@@ -58,6 +65,11 @@ impl ClientStream {
     pub(crate) fn write(&self, f: impl FnOnce(&mut Vec<u8>)) {
         match self {
             ClientStream::Http1(stream) => stream.write(f),
+            ClientStream::Http2(stream) => {
+                let mut bytes = Vec::new();
+                f(&mut bytes);
+                stream.queue(&bytes, false);
+            }
         }
     }
 
@@ -65,6 +77,7 @@ impl ClientStream {
     pub(crate) fn pending(&self) -> usize {
         match self {
             ClientStream::Http1(stream) => stream.pending(),
+            ClientStream::Http2(stream) => stream.pending(),
         }
     }
 
@@ -72,6 +85,7 @@ impl ClientStream {
     pub(crate) fn write_buf(&self, buf: Buf) {
         match self {
             ClientStream::Http1(stream) => stream.write_buf(buf),
+            ClientStream::Http2(stream) => stream.queue(&buf, false),
         }
     }
 
@@ -79,6 +93,7 @@ impl ClientStream {
     pub(crate) fn shutdown_write(&self) {
         match self {
             ClientStream::Http1(stream) => stream.shutdown_write(),
+            ClientStream::Http2(stream) => stream.queue(&[], true),
         }
     }
 
@@ -86,6 +101,7 @@ impl ClientStream {
     pub(crate) fn say_goodbye(&self) -> bool {
         match self {
             ClientStream::Http1(stream) => stream.say_goodbye(),
+            ClientStream::Http2(_) => false,
         }
     }
 
@@ -93,6 +109,7 @@ impl ClientStream {
     pub(crate) fn tls_failure(&self) -> Option<Failure> {
         match self {
             ClientStream::Http1(stream) => stream.tls_failure(),
+            ClientStream::Http2(_) => None,
         }
     }
 
@@ -100,6 +117,7 @@ impl ClientStream {
     pub(crate) fn reset(self) {
         match self {
             ClientStream::Http1(stream) => stream.reset(),
+            ClientStream::Http2(stream) => stream.reset(Reason::Cancel),
         }
     }
 
@@ -108,10 +126,27 @@ impl ClientStream {
         poll_fn(move |cx| self.poll_flushed(cx, max_pending))
     }
 
-    /// As [`ClientStream::flushed`]; the task and the bound of the last call count.
+    /// As [`ClientStream::flushed`].
     pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>, max_pending: usize) -> Poll<io::Result<()>> {
         match self {
             ClientStream::Http1(stream) => stream.poll_flushed(cx, max_pending),
+            ClientStream::Http2(stream) => match stream.poll_taken(cx) {
+                Poll::Pending if stream.pending() <= max_pending => Poll::Ready(Ok(())),
+                other => other,
+            },
+        }
+    }
+
+    /// Whether it is one of several that a connection carries: the connection outlives it, whatever becomes of it.
+    pub(crate) fn is_multiplexed(&self) -> bool {
+        matches!(self, ClientStream::Http2(_))
+    }
+
+    /// Ready when the client has taken its request back.
+    pub(crate) fn poll_cancelled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            ClientStream::Http1(_) => Poll::Pending,
+            ClientStream::Http2(stream) => stream.poll_gone(cx),
         }
     }
 
@@ -124,6 +159,7 @@ impl ClientStream {
     pub(crate) fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<io::Result<Buf>> {
         match self {
             ClientStream::Http1(stream) => stream.poll_recv(cx),
+            ClientStream::Http2(stream) => stream.poll_recv(cx),
         }
     }
 
@@ -136,6 +172,15 @@ impl ClientStream {
     ) -> io::Result<Buf> {
         match self {
             ClientStream::Http1(stream) => size.receive(rt, stream, remaining).await,
+            ClientStream::Http2(stream) => poll_fn(|cx| stream.poll_recv(cx)).await,
+        }
+    }
+
+    /// The longest piece of a response that is to be received for it at once; `most` is that of a connection of its own.
+    pub(crate) fn piece_max(&self, most: usize) -> usize {
+        match self {
+            ClientStream::Http1(_) => most,
+            ClientStream::Http2(stream) => stream.piece_max(most),
         }
     }
 
@@ -143,6 +188,7 @@ impl ClientStream {
     pub(crate) fn unread(&self, buf: Buf) {
         match self {
             ClientStream::Http1(stream) => stream.unread(buf),
+            ClientStream::Http2(stream) => stream.unread(buf),
         }
     }
 
@@ -150,6 +196,7 @@ impl ClientStream {
     pub(crate) fn is_quiet(&self) -> bool {
         match self {
             ClientStream::Http1(stream) => stream.is_quiet(),
+            ClientStream::Http2(_) => true,
         }
     }
 
@@ -157,6 +204,7 @@ impl ClientStream {
     pub(crate) fn can_splice(&self) -> bool {
         match self {
             ClientStream::Http1(stream) => stream.is_plain(),
+            ClientStream::Http2(_) => false,
         }
     }
 
@@ -169,6 +217,7 @@ impl ClientStream {
     pub(crate) fn poll_recv_piped(&self, cx: &mut Context<'_>, max: u64) -> Poll<io::Result<Arrived>> {
         match self {
             ClientStream::Http1(stream) => stream.poll_recv_piped(cx, max),
+            ClientStream::Http2(_) => Poll::Ready(Ok(Arrived::Refused(Refusal::Unsupported))),
         }
     }
 
@@ -181,6 +230,7 @@ impl ClientStream {
     pub(crate) fn poll_send_piped(&self, cx: &mut Context<'_>, piped: &mut Piped) -> Poll<io::Result<()>> {
         match self {
             ClientStream::Http1(stream) => stream.poll_send_piped(cx, piped),
+            ClientStream::Http2(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 
@@ -188,6 +238,7 @@ impl ClientStream {
     pub(crate) fn sent_bytes(&self) -> u64 {
         match self {
             ClientStream::Http1(stream) => stream.sent_bytes(),
+            ClientStream::Http2(stream) => stream.sent_bytes(),
         }
     }
 
@@ -195,6 +246,7 @@ impl ClientStream {
     pub(crate) fn acked_bytes(&self) -> u64 {
         match self {
             ClientStream::Http1(stream) => stream.acked_bytes(),
+            ClientStream::Http2(stream) => stream.sent_bytes(),
         }
     }
 
@@ -202,6 +254,7 @@ impl ClientStream {
     pub(crate) fn unacked_bytes(&self) -> Option<u64> {
         match self {
             ClientStream::Http1(stream) => stream.unacked_bytes(),
+            ClientStream::Http2(_) => None,
         }
     }
 
@@ -209,6 +262,8 @@ impl ClientStream {
     pub(crate) fn set_keepalive(&self, idle: Duration, interval: Duration, probes: u32) {
         match self {
             ClientStream::Http1(stream) => stream.set_keepalive(idle, interval, probes),
+            // Its connection is not this tunnel's alone.
+            ClientStream::Http2(_) => {}
         }
     }
 }

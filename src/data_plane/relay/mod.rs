@@ -21,7 +21,7 @@ use wire::http::BodyLength;
 /// Payload up to this size is copied behind what is queued already; beyond it handing over the buffer is cheaper.
 pub(crate) const COPY_MAX: usize = 4096;
 /// The smallest receive of a long body, and the size of the buffers that the driver lends.
-const RECEIVE_MIN: usize = 16 << 10;
+pub(crate) const RECEIVE_MIN: usize = 16 << 10;
 
 /// How much to ask for in the next receive of one body.
 pub(crate) struct ReceiveSize {

@@ -114,7 +114,8 @@ async fn rest_of_response(
     let worker = &*conn.worker;
     let timeouts = conn.listener(&x.generation).timeouts;
     let mut pace = Pace::of_response(&timeouts);
-    let mut size = ReceiveSize::new(x.generation.limits.relay_buffer_bytes_max as usize);
+    let mut size =
+        ReceiveSize::new(conn.stream.piece_max(x.generation.limits.relay_buffer_bytes_max as usize));
     // While the client may still be sending its request body, its end shows when that is read.
     let mut watch = if x.upload.done { ClientWatch::of(x) } else { ClientWatch::NONE };
     let mut may_splice = framing == x.response.body && conn.stream.can_splice() && lease.stream.is_plain();
@@ -197,6 +198,10 @@ pub(crate) async fn finish_downstream(conn: &Client, x: &mut Exchange, keeps: bo
     let mut pace = Pace::of_response(&timeouts);
     flush_downstream(conn, &mut pace, x.deadline).await?;
     x.phases.mark(Phase::Deliver, conn.worker.rt.now());
+    if conn.stream.is_multiplexed() {
+        // What is left of the request ends with its stream, and nothing else of the connection is touched.
+        return Ok(Next::Keep);
+    }
     if x.upload.done {
         return Ok(if keeps {
             Next::Keep
@@ -252,7 +257,7 @@ fn rest_of_request_body(x: &Exchange) -> machine::RestOfBody {
 /// Takes what has already arrived of a request body that is not wanted any more, before the response says whether the
 /// connection is kept: a short chunked body, whose end nobody knows before it is read, shall not cost the connection.
 pub(crate) async fn settle_request_body(conn: &Client, x: &mut Exchange) {
-    let unread = !x.upload.done && x.upload.continued;
+    let unread = !x.upload.done && x.upload.continued && !conn.stream.is_multiplexed();
     if unread && x.head.keep_alive && known_rest(x.head.body, &x.upload.reader).is_none() {
         Box::pin(drain_request_body(conn, x, Duration::ZERO)).await;
     }

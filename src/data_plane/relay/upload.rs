@@ -13,7 +13,7 @@ use std::io;
 use std::time::Duration;
 use traffic::Cause;
 use traffic::snapshot::{Route, Snapshot, Upstream};
-use wire::h1::encode;
+use wire::h1::{BodyPart, encode};
 use wire::http::BodyLength;
 
 /// Bounds of one upload.
@@ -110,11 +110,14 @@ pub(crate) async fn upload(
         let receive = || conn.stream.recv_sized(&size, &conn.worker.rt, remaining);
         let mut buf = paced(conn, &mut pace, limits, receive, |buf| buf.len() as u64).await?;
         let received = buf.len();
-        if received == 0 {
-            return Err(Cause::ClientGone.into());
-        }
-        size.learn(received);
-        let part = upload.reader.read(&mut buf).map_err(Cause::of_request_body)?;
+        let part = if received == 0 {
+            // In HTTP/2 the end of the stream ends the body; in HTTP/1.1 it is only the end of the client.
+            upload.reader.on_eof().map_err(|_| Cause::ClientGone)?;
+            BodyPart { consumed: 0, payload: 0..0, done: true }
+        } else {
+            size.learn(received);
+            upload.reader.read(&mut buf).map_err(Cause::of_request_body)?
+        };
         upload.bytes += part.payload.len() as u64;
         conn.worker.stats.copied_bytes.add(part.payload.len() as u64);
         upload.done = part.done;
@@ -132,6 +135,11 @@ pub(crate) async fn upload(
         flush_upstream(conn, lease, limits).await?;
     }
     Ok(())
+}
+
+/// Why nothing more comes from the client.
+fn client_fault(error: &io::Error) -> Cause {
+    if error.kind() == io::ErrorKind::InvalidData { Cause::Http2Stream } else { Cause::ClientGone }
 }
 
 /// What `receive` brings from the client, which must keep its pace; `len` tells how much it was.
@@ -152,7 +160,7 @@ pub(super) async fn paced<T, F: Future<Output = io::Result<T>>>(
         let received = race(conn.unless_shed(receive()), &conn.timer).await;
         let now = rt.now();
         match received.transpose()? {
-            Some(Err(_)) => return Err(Cause::ClientGone.into()),
+            Some(Err(error)) => return Err(client_fault(&error).into()),
             Some(Ok(received)) => {
                 // What was there at once costs no patience, however little it was.
                 if now > began {

@@ -45,10 +45,12 @@ pub const fn connection_option(client: Version, keeps: bool) -> Option<&'static 
 /// How a response body of that length is framed for a client of that version.
 ///
 /// A body that lasts until the upstream closes becomes chunked, so that its end can be told from a cut. HTTP/1.0 knows
-/// no chunks: there the end of the connection ends the body.
+/// no chunks: there the end of the connection ends the body. Later versions need none: there the end of the stream does.
 pub const fn downstream_framing(body: BodyLength, client: Version) -> BodyLength {
     match (body, client) {
-        (BodyLength::UntilClose | BodyLength::Chunked, Version::Http10) => BodyLength::UntilClose,
+        (BodyLength::UntilClose | BodyLength::Chunked, Version::Http10 | Version::Http2 | Version::Http3) => {
+            BodyLength::UntilClose
+        }
         (BodyLength::UntilClose, _) => BodyLength::Chunked,
         (other, _) => other,
     }

@@ -5,6 +5,8 @@
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod http2;
+mod huffman_table;
 pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod nginx;
@@ -13,6 +15,7 @@ pub(crate) mod peer;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod ringway;
+mod static_table;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

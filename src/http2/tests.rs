@@ -1,0 +1,1 @@
+//! The interface against the client of `h2`, in memory.
