@@ -110,6 +110,7 @@ fn upstream(rules: &Rules, count: u32) -> Upstream {
         balancer,
         sticky: None,
         stats: Arc::new(UpstreamStats::new(1)),
+        egress: None,
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),
         success_rate: None,

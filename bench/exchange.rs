@@ -91,7 +91,8 @@ async fn answer(stream: Stream) {
 }
 
 async fn ask(rt: &Runtime, to: &Addr, times: u32) {
-    let stream = rt.connect(to, ConnectOptions { source: Some(CLIENT) }).await.expect("somebody listens");
+    let options = ConnectOptions { source: Some(CLIENT), ..ConnectOptions::default() };
+    let stream = rt.connect(to, options).await.expect("somebody listens");
     for _ in 0..times {
         stream.write(|out| out.extend_from_slice(crate::heads::WRK.as_bytes()));
         let response = stream.recv().await.expect("the connection is kept");

@@ -15,6 +15,7 @@ mod capacity;
 mod check;
 mod cpu;
 mod demo;
+mod egress;
 mod endpoint;
 mod exit;
 mod flows;

@@ -6,6 +6,7 @@
 use crate::capacity;
 use crate::check::{self, Ready};
 use crate::cpu::Cpus;
+use crate::egress;
 use crate::exit::{Exit, complain, say};
 use crate::listen::Sockets;
 use crate::memory;
@@ -52,6 +53,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
     let snapshot = Arc::new(snapshot);
     let shared = Arc::new(overload::Node::new(supply, workers));
     let selection = probe(&config)?;
+    sources(&snapshot)?;
     let (ushers, arrivals): (Vec<_>, Vec<_>) = (0..workers).map(|_| data_plane::arrivals()).unzip();
     let mut sockets = Sockets::bind(&snapshot, ushers)
         .map_err(|error| complain(Exit::Failed, &error, error.next_step()))?;
@@ -223,6 +225,14 @@ fn probe(config: &Config) -> Result<Selection, Exit> {
         say(format_args!("driver {}: {reason}", selection.kind));
     }
     Ok(selection)
+}
+
+/// Whether connections can come from where each upstream says: better to know before the first request than after it.
+fn sources(snapshot: &Snapshot) -> Result<(), Exit> {
+    for upstream in &snapshot.upstreams {
+        egress::check(upstream).map_err(|error| complain(Exit::Failed, &error, Some(error.next_step())))?;
+    }
+    Ok(())
 }
 
 /// One way in each direction for every worker.

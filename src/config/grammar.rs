@@ -205,6 +205,7 @@ static UPSTREAM: Node = Node {
         value("panic"),
         value("slow-start"),
         value("protocol"),
+        values("source"),
         one("timeouts", &UPSTREAM_TIMEOUTS),
         one("limits", &UPSTREAM_LIMITS),
         one("dns", &DNS),

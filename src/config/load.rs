@@ -162,6 +162,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             panic: Upstream::PANIC,
             slow_start: Upstream::SLOW_START,
             protocol: Protocol::Http1,
+            source: Vec::new(),
             timeouts: UpstreamTimeouts::default(),
             limits: UpstreamLimits::default(),
             dns: DnsSettings::default(),

@@ -4,13 +4,14 @@ use crate::{Format, Sealed, format, parse};
 use proptest::prelude::*;
 
 /// The examples as they are in the repository.
-const EXAMPLES: [&str; 6] = [
+const EXAMPLES: [&str; 7] = [
     include_str!("../../configs/minimal.kdl"),
     include_str!("../../configs/edge.kdl"),
     include_str!("../../configs/demo.kdl"),
     include_str!("../../configs/health.kdl"),
     include_str!("../../configs/balancing.kdl"),
     include_str!("../../configs/tcp.kdl"),
+    include_str!("../../configs/sockets.kdl"),
 ];
 
 /// Pieces of a text that change what the rest of it means.
@@ -121,6 +122,8 @@ fn sound() -> impl Strategy<Value = String> {
             "limits { requests 5; queue 9; }; circuit-breaker { scope \"upstream\"; error-rate \"12.5%\"; };",
             "adaptive-concurrency; retry-budget { ratio \"0%\"; per-second 0; }; limits { endpoint-connections 7; };",
             "endpoint \"unix:/run/x.sock\" weight=1000 tier=\"backup\";",
+            "source \"10.0.0.5\" \"fd00::5\";",
+            "source \"client\";",
             "endpoint \"api.internal:80\"; dns { servers \"10.0.0.53\" \"[fd00::53]:5353\"; ttl-max \"1m\"; };",
             "endpoint \"srv:_http._tcp.api.internal\" weight=2; dns { timeout \"1500ms\"; addresses \"ipv6\"; };",
         ]),

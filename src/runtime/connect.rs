@@ -1,9 +1,10 @@
 //! Connecting to an address.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::RawFd;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,14 +15,40 @@ use crate::core::Core;
 use crate::driver::{Driver, Token};
 use crate::socket::{End, Role, Socket};
 use crate::stream::Stream;
-use crate::sys::SockAddr;
+use crate::sys::{self, SockAddr};
 use crate::timer::remember;
 
 /// How to connect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectOptions {
-    /// Local address to connect from; the kernel chooses when None.
+    /// Local address to connect from; the kernel chooses when None. Of the family of the destination; nothing for Unix
+    /// sockets.
     pub source: Option<IpAddr>,
+    /// `source` need not be an address of this machine (IP_TRANSPARENT). Needs CAP_NET_ADMIN or CAP_NET_RAW, and routes
+    /// that bring the answers back.
+    pub transparent: bool,
+}
+
+/// That a connection cannot come from the source that was asked for; inside the [`io::Error`] that connecting returns, so
+/// that it is told from an address that has no port left.
+#[derive(Debug)]
+pub struct NoSource(io::Error);
+
+impl std::error::Error for NoSource {}
+
+impl fmt::Display for NoSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether connections could come from `source`, without making one.
+///
+/// # Errors
+/// EADDRNOTAVAIL when it is no address of this machine, EPERM when the right for `transparent` is missing.
+pub fn try_source(source: IpAddr, transparent: bool) -> io::Result<()> {
+    let socket = sys::stream_socket(SockAddr::ip(SocketAddr::new(source, 0)).family(), false)?;
+    sys::bind_source(socket.as_raw_fd(), source, transparent)
 }
 
 /// A connection attempt that is under way; dropping it gives it up.
@@ -73,7 +100,11 @@ fn prepare(driver: &mut Driver, fd: RawFd, family: i32, options: ConnectOptions)
     if family == libc::AF_UNIX {
         return Ok(());
     }
-    driver.set_source(fd, options.source)
+    let prepared = driver.set_source(fd, options);
+    if options.source.is_none() {
+        return prepared;
+    }
+    prepared.map_err(|error| io::Error::new(error.kind(), NoSource(error)))
 }
 
 impl Future for Connect {

@@ -76,7 +76,7 @@ pub mod sim {
 pub use crate::bind::{BindOptions, Bound, bind};
 pub use crate::buffers::Buf;
 pub use crate::combine::{Either, race, select2};
-pub use crate::connect::{Connect, ConnectOptions};
+pub use crate::connect::{Connect, ConnectOptions, NoSource, try_source};
 pub use crate::datagram::{
     Arrivals, Batch, Datagram, DatagramOptions, Local, Offload, Sent, UdpSocket, bind_datagrams,
 };

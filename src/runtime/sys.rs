@@ -267,8 +267,15 @@ pub(crate) fn set_nonblocking(fd: RawFd, on: bool) -> io::Result<()> {
     check(unsafe { libc::fcntl(fd, libc::F_SETFL, wanted) }).map(drop)
 }
 
-/// Binds to `ip` without choosing a port yet, so that one source address is not limited to its own port range.
-pub(crate) fn bind_source(fd: RawFd, ip: IpAddr) -> io::Result<()> {
+/// Binds to `ip` without choosing a port yet: a port is taken when the connection is made, and the same one serves any
+/// number of destinations.
+pub(crate) fn bind_source(fd: RawFd, ip: IpAddr, transparent: bool) -> io::Result<()> {
+    if transparent {
+        match ip {
+            IpAddr::V4(_) => set_option(fd, libc::SOL_IP, libc::IP_TRANSPARENT, 1_i32)?,
+            IpAddr::V6(_) => set_option(fd, libc::SOL_IPV6, libc::IPV6_TRANSPARENT, 1_i32)?,
+        }
+    }
     set_option(fd, libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1_i32)?;
     bind(fd, &SockAddr::ip(SocketAddr::new(ip, 0)))
 }

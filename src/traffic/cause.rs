@@ -264,6 +264,8 @@ causes! {
     UpstreamTlsRefused = "upstream_tls_refused", Upstream, Secure, 502, "tls_alert_received";
     /// No local port is free for a connection to the endpoint.
     PortsExhausted = "ports_exhausted", Ringway, Lease, 503, "connection_limit_reached";
+    /// The connection cannot come from the source address that the upstream asks for.
+    SourceUnavailable = "source_unavailable", Ringway, Lease, 503, "connection_limit_reached";
     /// No descriptor or memory is left for a connection to the endpoint.
     UpstreamResources = "upstream_resources", Ringway, Lease, 503, "connection_limit_reached";
     /// The endpoint ended the connection before a complete response head.

@@ -9,6 +9,7 @@ pub mod admission;
 pub mod balance;
 pub mod cause;
 mod cause_wire;
+pub mod egress;
 pub mod filter;
 pub mod flow;
 pub mod health;

@@ -130,6 +130,7 @@ impl Kind {
                 | Cause::UpstreamTlsTimeout
                 | Cause::UpstreamTlsClosed
                 | Cause::PortsExhausted
+                | Cause::SourceUnavailable
                 | Cause::UpstreamResources,
             ) => Kind::Connect,
             Failure::Cause(Cause::UpstreamReset) => Kind::Reset,

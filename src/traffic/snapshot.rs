@@ -5,6 +5,7 @@
 
 use crate::admission::{Admission, Valve};
 use crate::balance::Balancer;
+use crate::egress::Egress;
 use crate::filter::Chain;
 use crate::flow::FlowStats;
 use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
@@ -332,6 +333,8 @@ pub struct Upstream {
     /// Shared by all generations that have an upstream of this name.
     pub stats: Arc<UpstreamStats>,
     pub timeouts: UpstreamTimeouts,
+    /// Where connections come from; `None`: the kernel chooses.
+    pub egress: Option<Box<Egress>>,
     /// When traffic alone takes an endpoint out, and how one comes back.
     pub ejection: EjectionRules,
     /// How outliers are found; `None` is not at all. Evaluated by the control plane.

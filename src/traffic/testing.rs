@@ -70,6 +70,7 @@ pub(crate) fn upstream_by(rules: &Rules, endpoints: Vec<Endpoint>) -> Upstream {
         balancer,
         sticky: None,
         stats: Arc::new(UpstreamStats::new(1)),
+        egress: None,
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),
         success_rate: None,

@@ -23,6 +23,10 @@ pub struct UpstreamShard {
     pub passed_over: Counter,
     /// Choices outside the zone of this node, although the tier has endpoints in it.
     pub other_zone: Counter,
+    /// Connections that were not made because no local port was free.
+    pub ports_exhausted: Counter,
+    /// Connections that could not come from where they should.
+    pub source_unavailable: Counter,
     pub sessions: SessionCounts,
 }
 

@@ -300,7 +300,9 @@ impl World {
 
     /// A connection to the worker from one of the clients' hosts.
     pub(crate) async fn dial(&self, host: IpAddr) -> std::io::Result<Stream> {
-        self.rt.connect(&front().into(), ConnectOptions { source: Some(host) }).await
+        self.rt
+            .connect(&front().into(), ConnectOptions { source: Some(host), ..ConnectOptions::default() })
+            .await
     }
 
     /// Lets every timeout pass, and compares with the baseline.

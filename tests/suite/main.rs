@@ -36,3 +36,4 @@ mod proxying;
 mod redis;
 mod reload;
 mod smuggling;
+mod sources;

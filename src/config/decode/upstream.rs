@@ -4,8 +4,11 @@ use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::document::Object;
 use crate::literal::{Address, Literal, Misread, Target};
-use crate::model::{Balance, Endpoint, HashKey, Protocol, SPILL_OVER, Tier, Upstream, UpstreamTimeouts};
+use crate::model::{
+    Balance, Endpoint, HashKey, Protocol, SPILL_OVER, Source, Tier, Upstream, UpstreamTimeouts,
+};
 use crate::problem::Code;
+use std::net::{IpAddr, SocketAddr};
 
 impl Decoder<'_> {
     pub(super) fn upstream(&mut self, scope: &Scope<'_>) -> Upstream {
@@ -31,6 +34,7 @@ impl Decoder<'_> {
             panic: self.literal_or(scope, "panic", Upstream::PANIC),
             slow_start: self.positive_bound(scope, "slow-start").unwrap_or(Upstream::SLOW_START),
             protocol: self.literal_or(scope, "protocol", Protocol::Http1),
+            source: self.sources(scope),
             timeouts: self.upstream_timeouts(&or_nothing("timeouts")),
             limits: self.upstream_limits(&or_nothing("limits")),
             dns: self.dns(scope),
@@ -60,6 +64,17 @@ impl Decoder<'_> {
         Some(Endpoint { address, weight, tier, zone: self.zone(scope), origin: self.origin(scope) })
     }
 
+    fn sources(&mut self, scope: &Scope<'_>) -> Vec<Source> {
+        let sources = self.literals(scope, "source");
+        if sources.len() > SOURCES_MAX
+            && let Some(scalar) = scope.scalars("source").nth(SOURCES_MAX)
+        {
+            let what = format!("at most {SOURCES_MAX} source addresses, not {}", sources.len());
+            self.error(Code::Value, scalar.span, what, None);
+        }
+        sources
+    }
+
     fn upstream_timeouts(&mut self, scope: &Scope<'_>) -> UpstreamTimeouts {
         let default = UpstreamTimeouts::default();
         UpstreamTimeouts {
@@ -67,6 +82,29 @@ impl Decoder<'_> {
             response_header: self.positive_bound(scope, "response-header").unwrap_or(default.response_header),
             idle: self.positive_bound(scope, "idle").unwrap_or(default.idle),
             keep_alive: self.positive(scope, "keep-alive", default.keep_alive),
+        }
+    }
+}
+
+/// Each multiplies the ports; more than that are tried in vain when all are used up.
+const SOURCES_MAX: usize = 64;
+
+impl Literal for Source {
+    const EXPECTED: &'static str = "an address of this machine such as \"10.0.0.5\", or \"client\"";
+
+    fn read(text: &str) -> Result<Self, Misread> {
+        if text == "client" {
+            return Ok(Source::Client);
+        }
+        match text.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+                Err(Misread::Because("connections cannot come from there".into()))
+            }
+            Ok(ip) => Ok(Source::Address(ip)),
+            Err(_) if text.parse::<SocketAddr>().is_ok() => {
+                Err(Misread::Because("the kernel chooses the port; write the address alone".into()))
+            }
+            Err(_) => Err(Misread::Form),
         }
     }
 }

@@ -36,7 +36,7 @@ pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use sticky::{SameSite, Secret, Sticky};
 pub use tcp::{Tcp, TcpLimits, TcpRetry, TcpTimeouts};
 pub(crate) use upstream::SPILL_OVER;
-pub use upstream::{Balance, Endpoint, HashKey, Protocol, Tier, Upstream, UpstreamTimeouts};
+pub use upstream::{Balance, Endpoint, HashKey, Protocol, Source, Tier, Upstream, UpstreamTimeouts};
 
 use crate::literal::Bytes;
 use crate::provenance::Provenance;

@@ -5,9 +5,11 @@ use super::{
     UpstreamLimits,
 };
 use crate::literal::{Bound, DurationText, LoadFactor, Percent, Target, duration, words};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A balanced group of endpoints.
@@ -41,6 +43,9 @@ pub struct Upstream {
     pub slow_start: Bound<Duration>,
     /// What the endpoints speak. Default: HTTP/1.1.
     pub protocol: Protocol,
+    /// Where connections come from. Empty: the kernel chooses, the default.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub source: Vec<Source>,
     pub timeouts: UpstreamTimeouts,
     pub limits: UpstreamLimits,
     #[serde(skip_serializing_if = "DnsSettings::is_empty")]
@@ -151,6 +156,40 @@ impl fmt::Display for HashKey {
 impl Serialize for HashKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// Where connections to endpoints come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// This address of the machine.
+    Address(IpAddr),
+    /// The address of the client that the connection is made for.
+    Client,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Address(ip) => ip.fmt(f),
+            Source::Client => f.write_str("client"),
+        }
+    }
+}
+
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Source {
+    fn schema_name() -> Cow<'static, str> {
+        "Source".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["10.0.0.5", "client"] })
     }
 }
 

@@ -13,6 +13,7 @@ mod references;
 mod routes;
 mod settings;
 mod tcp;
+mod sources;
 #[cfg(test)]
 mod tests;
 

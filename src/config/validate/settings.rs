@@ -49,6 +49,7 @@ impl Check<'_> {
                 self.error(Code::Duplicate, &endpoint.origin, "/address", what, hint);
             }
         }
+        self.sources(upstream);
         self.admission(upstream);
         self.health(upstream);
     }

@@ -6,10 +6,11 @@ use super::{Compiler, FOREVER, origin};
 use base::addr::Addr;
 use base::ids::{EndpointId, UpstreamId};
 use base::limits::HttpLimits;
-use config::model::{Balance, HashKey, Tier};
+use config::model::{Balance, HashKey, Source, Tier};
 use std::collections::HashSet;
 use std::sync::Arc;
 use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey, Rules};
+use traffic::egress::Egress;
 use traffic::health::{EndpointCell, Health};
 use traffic::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
 use traffic::upstream_stats::UpstreamStats;
@@ -40,6 +41,7 @@ impl Compiler<'_> {
                 sticky,
                 stats: stats.unwrap_or_else(|| Arc::new(UpstreamStats::new(self.workers))),
                 timeouts: timeouts(&written.timeouts),
+                egress: egress(&written.source).map(Box::new),
                 ejection: health::ejection(written),
                 success_rate: health::success_rate(&written.outlier),
                 budget: self.budget(written),
@@ -157,6 +159,19 @@ fn hash_key(written: &HashKey) -> CompiledKey {
         HashKey::Cookie(name) => CompiledKey::Cookie(bytes(name)),
         HashKey::Query(name) => CompiledKey::Query(bytes(name)),
         HashKey::Path => CompiledKey::Path,
+    }
+}
+
+fn egress(written: &[Source]) -> Option<Egress> {
+    let own = |source: &Source| match source {
+        Source::Address(ip) => Some(*ip),
+        Source::Client => None,
+    };
+    match written {
+        [] => None,
+        // Validation has refused it beside addresses.
+        _ if written.contains(&Source::Client) => Some(Egress::Client),
+        _ => Some(Egress::Own(written.iter().filter_map(own).collect())),
     }
 }
 

@@ -5,16 +5,21 @@ use super::tls::Tls;
 use super::{exchange, grpc};
 use base::addr::Addr;
 use config::model::{GrpcCheck, Health as Written, HttpCheck, TcpCheck};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
+use traffic::egress::Egress;
 
 /// A check as it is performed.
 #[derive(Clone)]
 pub(super) struct Check {
     kind: Kind,
     schedule: TcpCheck,
+    /// Addresses of this machine that the connection may come from; empty: the kernel chooses.
+    sources: Box<[IpAddr]>,
 }
 
 #[derive(Clone)]
@@ -38,14 +43,19 @@ pub(super) enum Verdict {
 }
 
 impl Check {
-    pub(super) fn new(written: &Written) -> Check {
+    /// `egress` is that of the upstream. A check has no client, so that one for clients comes from this machine.
+    pub(super) fn new(written: &Written, egress: Option<&Egress>) -> Check {
+        let sources = match egress {
+            Some(Egress::Own(own)) => own.clone(),
+            Some(Egress::Client) | None => Box::default(),
+        };
         let kind = match written {
             Written::Http(check) => Kind::Http(check.clone()),
             Written::Tcp(_) => Kind::Tcp,
             Written::Tls(check) => Tls::new(check).map_or_else(Kind::Unprepared, Kind::Tls),
             Written::Grpc(check) => Kind::Grpc(check.clone()),
         };
-        Check { kind, schedule: written.schedule().clone() }
+        Check { kind, schedule: written.schedule().clone(), sources }
     }
 
     pub(super) fn schedule(&self) -> &TcpCheck {
@@ -68,12 +78,20 @@ impl Check {
     async fn run(&self, addr: &Addr) -> Result<(), Finding> {
         match addr {
             Addr::Ip(ip) => {
-                let stream = TcpStream::connect(ip).await?;
+                let stream = self.connect(*ip).await?;
                 stream.set_nodelay(true)?;
                 self.over(stream, addr).await
             }
             Addr::Unix(path) => self.over(UnixStream::connect(path).await?, addr).await,
         }
+    }
+
+    async fn connect(&self, to: SocketAddr) -> io::Result<TcpStream> {
+        let source = self.sources.iter().find(|source| source.is_ipv4() == to.is_ipv4());
+        let Some(source) = source else { return TcpStream::connect(to).await };
+        let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.bind(SocketAddr::new(*source, 0))?;
+        socket.connect(to).await
     }
 
     /// What follows the connection.

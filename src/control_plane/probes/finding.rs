@@ -93,5 +93,5 @@ fn code_name(code: u32) -> &'static str {
     }
 }
 
-/// ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS.
-const OURS: [i32; 5] = [12, 23, 24, 99, 105];
+/// ENOMEM, ENFILE, EMFILE, EADDRINUSE (no port for a source address), EADDRNOTAVAIL, ENOBUFS.
+const OURS: [i32; 6] = [12, 23, 24, 98, 99, 105];

@@ -68,7 +68,7 @@ pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Vec<Probe> {
     for upstream in &snapshot.upstreams {
         let written = config.upstream(&upstream.name).and_then(|written| written.health.as_ref());
         let Some(written) = written else { continue };
-        let check = Arc::new(Check::new(written));
+        let check = Arc::new(Check::new(written, upstream.egress.as_deref()));
         let of_endpoint = |(place, endpoint): (usize, &traffic::snapshot::Endpoint)| {
             let probe = Probe {
                 upstream: upstream.name.clone(),

@@ -1,5 +1,6 @@
 //! What only shows when all endpoints of an upstream are looked at together, once a second: whose success rate is far
-//! below that of the others, whether too few are healthy, and which ejections have begun or ended.
+//! below that of the others, whether too few are healthy, which ejections have begun or ended, and whether connections
+//! lack a port or a source address of ours.
 //!
 //! Workers eject and fail open by themselves; lines about it are written here, because they write none.
 
@@ -48,6 +49,8 @@ pub(super) struct Observer {
 #[derive(Default)]
 struct Seen {
     panics: bool,
+    ports: Shortage,
+    sources: Shortage,
     endpoints: HashMap<Arc<str>, SeenEndpoint>,
     /// When success rates were last compared; `None` before the first interval.
     compared: Option<Instant>,
@@ -74,6 +77,7 @@ impl Observer {
             }
             seen.notice_ejections(upstream, now);
             seen.notice_panic(node, upstream, now);
+            seen.notice_shortages(upstream, now);
         }
     }
 }
@@ -144,6 +148,22 @@ impl Seen {
         }
     }
 
+    fn notice_shortages(&mut self, upstream: &Upstream, now: Instant) {
+        let name = &upstream.name;
+        if self.ports.begins(upstream.stats.sum(|shard| &shard.ports_exhausted), now) {
+            notice(format_args!(
+                "upstream \"{name}\": no local port is free for connections; add addresses to `source`, or widen \
+                 net.ipv4.ip_local_port_range"
+            ));
+        }
+        if self.sources.begins(upstream.stats.sum(|shard| &shard.source_unavailable), now) {
+            notice(format_args!(
+                "upstream \"{name}\": connections cannot come from the `source` that is written: it is no address of \
+                 this machine any more, the client has none of the endpoint's family, or a right is missing"
+            ));
+        }
+    }
+
     fn notice_panic(&mut self, node: &Node, upstream: &Upstream, now: Instant) {
         let panics = upstream.balancer.panics(now);
         if std::mem::replace(&mut self.panics, panics) == panics {
@@ -159,6 +179,27 @@ impl Seen {
         } else {
             notice(format_args!("upstream \"{name}\": enough endpoints are healthy again"));
         }
+    }
+}
+
+/// Something that is told of once when it begins, and again only after it has been over for [`QUIET`].
+#[derive(Default)]
+struct Shortage {
+    count: u64,
+    last: Option<Instant>,
+}
+
+/// Less than that is a pause.
+const QUIET: Duration = Duration::from_secs(60);
+
+impl Shortage {
+    /// Whether a new one begins, by a counter of everything that was short.
+    fn begins(&mut self, count: u64, now: Instant) -> bool {
+        if std::mem::replace(&mut self.count, count) == count {
+            return false;
+        }
+        let last = self.last.replace(now);
+        last.is_none_or(|last| now.since(last) > QUIET)
     }
 }
 

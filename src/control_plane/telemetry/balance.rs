@@ -2,7 +2,7 @@
 
 use super::exposition::{Exposition, Kind};
 use traffic::snapshot::Snapshot;
-use traffic::upstream_stats::SessionCounts;
+use traffic::upstream_stats::{OfShard, SessionCounts};
 
 pub(super) fn balance(out: &mut Exposition, snapshot: &Snapshot) {
     let help = "Where each endpoint stands; always 1.";
@@ -27,6 +27,24 @@ pub(super) fn balance(out: &mut Exposition, snapshot: &Snapshot) {
     let mut family = out.family("ringway_balance_other_zone", Kind::Counter, help);
     for upstream in snapshot.upstreams.iter().filter(|upstream| upstream.balancer.has_zones()) {
         family.whole(&[("upstream", &upstream.name)], upstream.stats.sum(|shard| &shard.other_zone));
+    }
+    let families: [(&str, &str, OfShard); 2] = [
+        (
+            "ringway_upstream_ports_exhausted",
+            "Connections that were not made because no local port was free.",
+            |shard| &shard.ports_exhausted,
+        ),
+        (
+            "ringway_upstream_source_unavailable",
+            "Connections that could not come from the `source` of the upstream.",
+            |shard| &shard.source_unavailable,
+        ),
+    ];
+    for (name, help, counter) in families {
+        let mut family = out.family(name, Kind::Counter, help);
+        for upstream in &snapshot.upstreams {
+            family.whole(&[("upstream", &upstream.name)], upstream.stats.sum(counter));
+        }
     }
     let help = "Requests to upstreams with `sticky`, by what they said about their session.";
     let mut family = out.family("ringway_sticky_requests", Kind::Counter, help);

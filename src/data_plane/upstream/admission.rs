@@ -65,11 +65,18 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// No connection came about, for `cause`: the endpoint's fault, unless it is that of our limits or of the client.
+    /// No connection came about, for `cause`: the endpoint's fault, unless it is that of our limits, of the client, or of
+    /// what this machine lacks.
     pub(crate) fn blame(&mut self, cause: Cause) {
         let is_ours = matches!(
             cause,
-            Cause::ClientGone | Cause::QueueFull | Cause::QueueTimeout | Cause::QueueDeadline
+            Cause::ClientGone
+                | Cause::QueueFull
+                | Cause::QueueTimeout
+                | Cause::QueueDeadline
+                | Cause::PortsExhausted
+                | Cause::SourceUnavailable
+                | Cause::UpstreamResources
         );
         if !is_ours {
             self.observe(Outcome::ConnectFailed);

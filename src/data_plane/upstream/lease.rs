@@ -4,10 +4,10 @@ use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
 use crate::secure;
 use crate::upstream::admission;
+use crate::upstream::dial::dial;
 use crate::upstream::link::Link;
 use base::Instant;
-use runtime::{ConnectOptions, Timer, race};
-use std::io;
+use runtime::{Timer, race};
 use std::sync::Arc;
 use std::time::Duration;
 use traffic::Cause;
@@ -60,13 +60,18 @@ impl Lease {
     /// Returns the connection to the worker's pool for other requests, unless one waits for its place. `announced`: for how
     /// many seconds the endpoint says that it keeps it.
     pub(crate) fn give_back(self, conn: &Client, upstream: &Upstream, announced: Option<u32>) {
-        if self.stream.is_wanted() {
+        if self.stream.is_wanted() || is_private(upstream) {
             return;
         }
         let worker = &conn.worker;
         self.cell.idle_timeout().announce(announced);
         worker.pool.put(&self.cell, self.stream, worker.rt.now(), upstream.timeouts.pool_idle);
     }
+}
+
+/// Whether connections come from the address of the client that they are made for, so that no other may use them.
+fn is_private(upstream: &Upstream) -> bool {
+    upstream.egress.as_ref().is_some_and(|egress| egress.is_private())
 }
 
 /// A pooled connection, or a new one when there is none or `fresh_only` is set.
@@ -81,7 +86,7 @@ pub(crate) async fn obtain(
 ) -> Result<Lease, Cause> {
     let worker = &*conn.worker;
     let cell = Arc::clone(&endpoint.cell);
-    if !fresh_only {
+    if !fresh_only && !is_private(upstream) {
         let once_only = !x.head.method.is_idempotent();
         if let Some((stream, idle_for)) = worker.pool.take(endpoint, worker.rt.now(), once_only) {
             worker.stats.pool_hits.add(1);
@@ -110,14 +115,14 @@ pub(crate) async fn connect(
     let rt = &conn.worker.rt;
     let slot = admission::slot(conn, x, upstream, endpoint, timer).await?;
     timer.set((rt.now() + patience).min(deadline));
-    let connecting = rt.connect(&endpoint.addr, ConnectOptions::default());
+    let connecting = dial(&conn.worker, upstream, endpoint, x.facts.client);
     let mut watch = ClientWatch::of(x);
     let stream = match race(conn.while_present(&mut watch, connecting), timer).await {
         None if rt.now() >= x.deadline => return Err(Cause::TotalTimeout),
         None => return Err(Cause::ConnectTimeout),
         Some(None) => return Err(Cause::ClientGone),
         Some(Some(Ok(stream))) => stream,
-        Some(Some(Err(error))) => return Err(connect_cause(&error)),
+        Some(Some(Err(cause))) => return Err(cause),
     };
     let Some(tls) = &endpoint.tls else { return Ok(Link::new(stream.into(), slot, 0)) };
     timer.set((rt.now() + upstream.timeouts.handshake).min(deadline));
@@ -131,25 +136,5 @@ pub(crate) async fn connect(
         Some(None) => Err(Cause::ClientGone),
         Some(Some(Ok(channel))) => Ok(Link::new(channel, slot, tls.identity)),
         Some(Some(Err(cause))) => Err(cause),
-    }
-}
-
-fn connect_cause(error: &io::Error) -> Cause {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const EADDRNOTAVAIL: i32 = 99;
-    const ENOBUFS: i32 = 105;
-    match error.kind() {
-        io::ErrorKind::TimedOut => return Cause::ConnectTimeout,
-        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-            return Cause::ConnectUnreachable;
-        }
-        _ => {}
-    }
-    match error.raw_os_error() {
-        Some(EADDRNOTAVAIL) => Cause::PortsExhausted,
-        Some(ENFILE | EMFILE | ENOBUFS) => Cause::UpstreamResources,
-        // Refused, reset during the handshake, or a Unix socket that is not there: nobody listens.
-        _ => Cause::ConnectRefused,
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod choose;
+pub(crate) mod dial;
 pub(crate) mod forward;
 pub(crate) mod h1;
 pub(crate) mod lease;

@@ -46,7 +46,6 @@ pub(crate) mod sim;
 mod splice;
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::time::Duration;
 
@@ -56,6 +55,7 @@ use base::time::Instant;
 
 use crate::bind::Bound;
 use crate::buffers::Buf;
+use crate::connect::ConnectOptions;
 use crate::output::Message;
 use crate::socket::Socket;
 use crate::sys::{self, End, Peeked, SockAddr};
@@ -279,13 +279,13 @@ impl Driver {
     }
 
     /// Prepares an IP socket from [`Driver::open`]: no delay, and the address to connect from.
-    pub(crate) fn set_source(&mut self, fd: RawFd, source: Option<IpAddr>) -> io::Result<()> {
+    pub(crate) fn set_source(&mut self, fd: RawFd, options: ConnectOptions) -> io::Result<()> {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => {
                 sys::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32)?;
-                source.map_or(Ok(()), |source| sys::bind_source(fd, source))
+                options.source.map_or(Ok(()), |source| sys::bind_source(fd, source, options.transparent))
             }
-            Driver::Sim(sim) => sim.set_source(fd, source),
+            Driver::Sim(sim) => sim.set_source(fd, options.source),
         }
     }
 

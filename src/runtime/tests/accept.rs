@@ -21,10 +21,28 @@ fn a_connection_comes_from_the_source_address_that_was_asked_for() {
     on_each_driver(|rt| async move {
         let listener = listen(&rt);
         let source = Some(Ipv4Addr::new(127, 0, 0, 9).into());
-        let client = rt.connect(listener.addr(), ConnectOptions { source }).await.expect("connected");
+        let client = rt
+            .connect(listener.addr(), ConnectOptions { source, transparent: false })
+            .await
+            .expect("connected");
         let server = listener.accept().await.expect("accepted");
         assert_eq!(server.peer().map(|peer| peer.ip()), source);
         assert_eq!(client.local(), server.peer());
+    });
+}
+
+#[test]
+fn a_source_that_is_no_address_of_this_machine_is_told_from_one_without_ports() {
+    // 192.0.2.0/24 is for documentation (RFC 5737).
+    let foreign = Ipv4Addr::new(192, 0, 2, 1).into();
+    assert_eq!(try_source(foreign, false).err().and_then(|e| e.raw_os_error()), Some(libc::EADDRNOTAVAIL));
+    assert!(try_source(Ipv4Addr::LOCALHOST.into(), false).is_ok());
+    on_each_driver(|rt| async move {
+        let listener = listen(&rt);
+        let options = ConnectOptions { source: Some(foreign), ..ConnectOptions::default() };
+        let error = rt.connect(listener.addr(), options).await.err().expect("it cannot come from there");
+        assert!(error.get_ref().is_some_and(|inner| inner.is::<NoSource>()), "{error:?}");
+        until(&rt, || rt.gauges().sockets == 1).await;
     });
 }
 

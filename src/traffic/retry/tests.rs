@@ -129,6 +129,7 @@ fn causes_that_are_not_the_connections_are_final() {
                 | Cause::UpstreamTlsTimeout
                 | Cause::UpstreamTlsClosed
                 | Cause::PortsExhausted
+                | Cause::SourceUnavailable
                 | Cause::UpstreamResources
                 | Cause::UpstreamReset
                 | Cause::UpstreamTimeout
@@ -231,7 +232,7 @@ proptest! {
             attempt.failure,
             Failure::Cause(Cause::ConnectRefused | Cause::ConnectUnreachable | Cause::ConnectTimeout
                 | Cause::UpstreamTlsTimeout | Cause::UpstreamTlsClosed | Cause::PortsExhausted
-                | Cause::UpstreamResources)
+                | Cause::SourceUnavailable | Cause::UpstreamResources)
         );
         let proven_unseen = attempt.request_unseen
             && !attempt.fresh_connection

@@ -9,6 +9,7 @@ pub(crate) mod http2;
 mod huffman_table;
 pub(crate) mod load;
 pub(crate) mod message;
+pub(crate) mod network;
 pub(crate) mod nginx;
 pub(crate) mod origin;
 pub(crate) mod peer;

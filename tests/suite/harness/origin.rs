@@ -5,7 +5,7 @@
 //! so that a proxy that forwards nonsense fails its test.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -22,6 +22,8 @@ const CONNECTIONS_MAX: usize = 128;
 pub(crate) struct Received {
     /// Counts the connections of this origin from 0.
     pub(crate) connection: usize,
+    /// Where it came from.
+    pub(crate) peer: IpAddr,
     pub(crate) head: Head,
     /// Empty when the answer did not wait for it ([`Reply::before_body`]).
     pub(crate) body: Vec<u8>,
@@ -354,7 +356,9 @@ impl Connection<'_> {
             let _ = self.stream.set_read_timeout(None);
         };
         check_request_line(&head.start)?;
-        let mut received = Received { connection: self.index, head, body: Vec::new(), trailers: Vec::new() };
+        let peer = self.stream.peer_addr().map_or(Ipv4Addr::UNSPECIFIED.into(), |peer| peer.ip());
+        let (body, trailers) = (Vec::new(), Vec::new());
+        let mut received = Received { connection: self.index, peer, head, body, trailers };
         let reply = (self.shared.script)(&received);
         if !reply.before_body {
             (received.body, received.trailers) = self.body(&received.head)?;

@@ -121,8 +121,9 @@ impl Ringway {
         Ringway::spawn_through(&[], configuration, io)
     }
 
+    /// [`Ringway::spawn`] through a command, as [`Ringway::start_through`].
     #[track_caller]
-    fn spawn_through(wrapper: &[&str], configuration: &str, io: Io) -> (Process, Folder) {
+    pub(crate) fn spawn_through(wrapper: &[&str], configuration: &str, io: Io) -> (Process, Folder) {
         Ringway::spawn_in(Folder::new(), (wrapper, &[]), configuration, io)
     }
 
