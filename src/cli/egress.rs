@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Mutex, PoisonError};
+use traffic::Snapshot;
 use traffic::egress::Egress;
 use traffic::snapshot::Upstream;
 
@@ -56,5 +58,25 @@ pub(crate) fn check(upstream: &Upstream) -> Result<(), SourceError> {
             let any = Ipv4Addr::LOCALHOST.into();
             runtime::try_source(any, true).map_err(|error| failed(None, error))
         }
+    }
+}
+
+/// Sources of generations that were put into force: they are not tried again, so that an address which this machine loses
+/// keeps no later generation from taking over.
+#[derive(Default)]
+pub(crate) struct Known(Mutex<Vec<Egress>>);
+
+impl Known {
+    /// Tries those that are new; the error says which one cannot be used, and what to do.
+    pub(crate) fn check(&self, snapshot: &Snapshot) -> Result<(), String> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for upstream in &snapshot.upstreams {
+            if upstream.egress.as_deref().is_some_and(|egress| !known.contains(egress)) {
+                check(upstream).map_err(|error| format!("{error}; {}", error.next_step()))?;
+            }
+        }
+        *known =
+            snapshot.upstreams.iter().filter_map(|upstream| upstream.egress.as_deref().cloned()).collect();
+        Ok(())
     }
 }

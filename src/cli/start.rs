@@ -127,12 +127,14 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
     Ok(node)
 }
 
-/// Lowers the limits of later generations as those of the first one were.
+/// Lowers the limits of later generations as those of the first one were, and tries sources that are new.
 fn bound_of_later(workers: usize, config: &Config) -> control_plane::Bound {
     let descriptors = runtime::host::descriptors_max().unwrap_or(u64::MAX);
     let memory = memory::limit(config.memory.map(|bytes| bytes.0));
     let of_worker = crate::workers::memory_of_one();
+    let sources = egress::Known::default();
     Box::new(move |snapshot| {
+        sources.check(snapshot)?;
         let mut limits = snapshot.limits;
         capacity::apply(&mut limits, workers, descriptors);
         let planned = Budget::plan(snapshot, &mut limits, (workers, of_worker), memory);

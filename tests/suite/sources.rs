@@ -1,7 +1,7 @@
 //! Where connections to endpoints come from, and what happens when no port is left.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 
 use crate::harness::network::{ip, is_own_network, use_ports};
 use crate::harness::{Client, Gate, Origin, Reply, Ringway, Setup, wait_until};
@@ -158,6 +158,39 @@ both! {
         let refused = client.response("GET");
         assert_eq!(refused.status, 503);
         assert!(refused.text().contains("source_unavailable"), "{}", refused.text());
+        ringway.stop_after((client, origin));
+    }
+
+    fn a_flow_of_tcp_comes_from_its_client_as_well(io) {
+        if !is_own_network(module_path!(), io) {
+            return;
+        }
+        ip("addr add 198.51.100.7/32 dev lo");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let endpoint = listener.local_addr().expect("it is bound");
+        let ringway = Ringway::start(
+            &format!(
+                "tcp \"db\" {{ bind \"127.0.0.1:0\"; upstream \"origin\"; }}\n\
+                 upstream \"origin\" {{ endpoint \"{endpoint}\"; source \"client\"; }}"
+            ),
+            io,
+        );
+        let from = "198.51.100.7".parse().expect("an address");
+        let client = Client::connect_from(ringway.address("db"), from).expect("Ringway accepts");
+        let (stream, peer) = listener.accept().expect("a connection");
+        assert_eq!(peer.ip(), from);
+        ringway.stop_after((client, stream, listener));
+    }
+
+    fn a_reload_with_a_source_that_is_not_ours_changes_nothing(io) {
+        let origin = Origin::ok("x");
+        let ringway = Setup::to(origin.address()).start(io);
+        ringway.rewrite(&Setup { upstream: "source \"192.0.2.1\"", ..Setup::to(origin.address()) }.text());
+        let refused = ringway.change("/v1/reload", "{}");
+        assert!(refused.status >= 400, "{}", refused.text());
+        assert!(refused.text().contains("cannot connect from 192.0.2.1"), "{}", refused.text());
+        let mut client = ringway.client();
+        assert_eq!(client.get("/").status, 200);
         ringway.stop_after((client, origin));
     }
 

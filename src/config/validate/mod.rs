@@ -12,8 +12,8 @@ mod overlap;
 mod references;
 mod routes;
 mod settings;
-mod tcp;
 mod sources;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
