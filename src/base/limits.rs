@@ -57,7 +57,7 @@ pub struct Http2Limits {
     pub heads_bytes_max: u32,
     /// One head as it is encoded; a longer one ends the connection. Default 64 KiB, twice what a head may have.
     pub block_bytes_max: u32,
-    /// Frames that continue one head. Default 8.
+    /// Frames that continue one head. Default 5, which `http2` has as well.
     pub continuations_max: u16,
     /// Requests that may be reset in one go, and per second on the long run. Default 100, and 10.
     pub resets_burst: u32,
@@ -75,7 +75,7 @@ impl Http2Limits {
         send_buffer_bytes: 64 << 10,
         heads_bytes_max: 256 << 10,
         block_bytes_max: 64 << 10,
-        continuations_max: 8,
+        continuations_max: 5,
         resets_burst: 100,
         resets_per_second: 10,
         idle_frames_burst: 1000,

@@ -33,6 +33,7 @@ mod flows;
 mod generations;
 mod hedging;
 mod holding;
+mod http2;
 mod idle;
 mod long;
 mod overload;

@@ -267,3 +267,8 @@ impl ClientStream {
         }
     }
 }
+
+const _: () = assert!(
+    size_of::<ClientStream>() <= size_of::<Channel>() + size_of::<usize>(),
+    "in every idle connection"
+);
