@@ -65,6 +65,8 @@ impl Contender {
     }
 
     /// The configuration file for `workload`, listening on `port` and forwarding to `origin`.
+    ///
+    /// It speaks HTTP/2 on the port behind it: where both versions share one, that one speaks both.
     pub(crate) fn configuration(self, workload: Workload, port: u16, origin: u16, dir: &Path) -> String {
         let log = dir.join(format!("{}.access.log", self.name()));
         match self {
@@ -73,10 +75,10 @@ impl Contender {
             Contender::Haproxy => haproxy(workload, port, origin, ""),
             // `splice-auto` did not choose to splice these answers (790 us per 1 MiB, as without).
             Contender::HaproxySplice => haproxy(workload, port, origin, "  option splice-response\n"),
-            Contender::RingwayUring => ringway("io_uring", port, origin, None),
-            Contender::RingwayEpoll => ringway("epoll", port, origin, None),
-            Contender::RingwayUringLog => ringway("io_uring", port, origin, Some(&log)),
-            Contender::RingwayEpollLog => ringway("epoll", port, origin, Some(&log)),
+            Contender::RingwayUring => ringway(workload, "io_uring", port, origin, None),
+            Contender::RingwayEpoll => ringway(workload, "epoll", port, origin, None),
+            Contender::RingwayUringLog => ringway(workload, "io_uring", port, origin, Some(&log)),
+            Contender::RingwayEpollLog => ringway(workload, "epoll", port, origin, Some(&log)),
         }
     }
 
@@ -102,6 +104,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Where `workload` goes to.
+    pub(crate) fn port_for(&self, workload: Workload) -> u16 {
+        if workload == Workload::Http2 { self.port + 1 } else { self.port }
+    }
+}
+
+impl Running {
     /// Starts a contender on `core` and waits until a request through it is answered.
     pub(crate) fn start(
         contender: Contender,
@@ -111,7 +120,7 @@ impl Running {
         ringway: &Path,
         dir: &Path,
     ) -> Result<Running, Failure> {
-        let port = free_port()?;
+        let port = free_port(2)?;
         let configuration = contender.configuration(workload, port, origin, dir);
         let file = dir.join(contender.file_name());
         std::fs::write(&file, &configuration).map_err(at(&file))?;
@@ -131,7 +140,7 @@ impl Running {
 
 /// Starts the origin: nginx with a fixed answer and two files.
 pub(crate) fn start_origin(core: usize, dir: &Path) -> Result<(Process, u16), Failure> {
-    let port = free_port()?;
+    let port = free_port(1)?;
     for (name, bytes) in [("16k", 16 << 10), ("128k", 128 << 10), ("1m", 1 << 20)] {
         let file = dir.join(name);
         std::fs::write(&file, vec![b'x'; bytes]).map_err(at(&file))?;
@@ -169,14 +178,15 @@ fn ask(port: u16, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// A loopback port that was free a moment ago, below the range that outgoing connections take.
-fn free_port() -> Result<u16, Failure> {
+/// The first of so many neighbouring loopback ports that were free a moment ago, below the range that outgoing connections
+/// take.
+fn free_port(count: u16) -> Result<u16, Failure> {
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % 6000).unwrap_or(0);
     for _ in 0..6000 {
-        let step = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let step = NEXT.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
         let port = 20_000 + (start + step) % 12_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+        if (port..port + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()) {
             return Ok(port);
         }
     }
@@ -217,6 +227,10 @@ fn nginx(workload: Workload, port: u16, origin: u16, log: &str) -> String {
         Workload::Body16k => "proxy_buffer_size 32k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k;",
         _ => "proxy_buffer_size 4k; proxy_buffers 8 16k; proxy_busy_buffers_size 32k;",
     };
+    let http2 = match workload {
+        Workload::Http2 => format!("listen 127.0.0.1:{} http2 backlog=4096;\n    ", port + 1),
+        _ => String::new(),
+    };
     let log = if log == "off" { "off".into() } else { format!("{log} combined buffer=64k flush=1s") };
     format!(
         "worker_processes 1; daemon off; pid nginx-{port}.pid; error_log stderr crit; worker_rlimit_nofile 20000;
@@ -228,7 +242,7 @@ http {{
   upstream origin {{ server 127.0.0.1:{origin}; keepalive 1024; keepalive_requests 100000000; }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
-    location / {{
+    {http2}location / {{
       proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection \"\";
       proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_set_header X-Forwarded-Proto $scheme; proxy_set_header X-Forwarded-Host $host;
@@ -249,6 +263,10 @@ fn haproxy(workload: Workload, port: u16, origin: u16, splice: &str) -> String {
         Workload::Body16k => "  tune.bufsize 32768\n",
         _ => "",
     };
+    let http2 = match workload {
+        Workload::Http2 => format!("  bind 127.0.0.1:{} proto h2 backlog 4096\n", port + 1),
+        _ => String::new(),
+    };
     format!(
         "global
   nbthread 1
@@ -262,7 +280,7 @@ fn haproxy(workload: Workload, port: u16, origin: u16, splice: &str) -> String {
   http-reuse always
 {splice}frontend web
   bind 127.0.0.1:{port} backlog 4096
-  option forwardfor
+{http2}  option forwardfor
   http-request set-header X-Forwarded-Proto http
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   default_backend origin
@@ -272,17 +290,21 @@ backend origin
     )
 }
 
-fn ringway(io: &str, port: u16, origin: u16, log: Option<&Path>) -> String {
+fn ringway(workload: Workload, io: &str, port: u16, origin: u16, log: Option<&Path>) -> String {
     let log = match log {
         Some(file) => format!("file \"{}\"; format \"json\"", file.display()),
         None => "off".into(),
+    };
+    let http2 = match workload {
+        Workload::Http2 => format!(" \"127.0.0.1:{}\"; http2 \"cleartext\"", port + 1),
+        _ => String::new(),
     };
     format!(
         "workers 1
 io \"{io}\"
 admin {{ bind \"127.0.0.1:0\" }}
 access-log {{ {log} }}
-listener \"web\" {{ bind \"127.0.0.1:{port}\" }}
+listener \"web\" {{ bind \"127.0.0.1:{port}\"{http2} }}
 upstream \"origin\" {{ endpoint \"127.0.0.1:{origin}\" }}
 site \"*\" {{ route \"/\" upstream=\"origin\" }}
 "

@@ -10,6 +10,7 @@
 mod args;
 mod contender;
 mod failure;
+mod h2load;
 mod idle;
 mod machine;
 mod process;
@@ -120,9 +121,14 @@ impl Stage<'_> {
                 let (Some(contender), Some(row)) = (running.get(index), rows.get_mut(index)) else {
                     continue;
                 };
-                wrk.load(workload, contender.port, WARM_UP)?;
-                let sample =
-                    wrk.measure(workload, contender.port, length, &contender.process, &self.origin)?;
+                wrk.load(workload, contender.port_for(workload), WARM_UP)?;
+                let sample = wrk.measure(
+                    workload,
+                    contender.port_for(workload),
+                    length,
+                    &contender.process,
+                    &self.origin,
+                )?;
                 eprintln!(
                     "{} {round}/{} {}: {:.2} us/request, {:.0}/s, foreign {:.2}, errors {}",
                     workload.name(),

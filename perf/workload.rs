@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::h2load;
 use crate::process::{Process, cpu_of, machine_busy};
 
 /// A way to load a proxy.
@@ -24,13 +25,15 @@ pub(crate) enum Workload {
     Close,
     /// Small64 again, with and without an access log.
     LogOn,
+    /// 128 B answers over HTTP/2 in clear text: 4 connections with 32 streams each, by `h2load`.
+    Http2,
     /// Memory of connections that have served one request and now wait.
     Idle,
 }
 
 impl Workload {
     /// Every workload, in the order in which they are run.
-    pub(crate) const ALL: [Workload; 8] = [
+    pub(crate) const ALL: [Workload; 9] = [
         Workload::Small64,
         Workload::Small512,
         Workload::Body16k,
@@ -38,6 +41,7 @@ impl Workload {
         Workload::Body1m,
         Workload::Close,
         Workload::LogOn,
+        Workload::Http2,
         Workload::Idle,
     ];
 
@@ -51,6 +55,7 @@ impl Workload {
             Workload::Body1m => "1m",
             Workload::Close => "close",
             Workload::LogOn => "logon",
+            Workload::Http2 => "h2",
             Workload::Idle => "idle",
         }
     }
@@ -65,6 +70,7 @@ impl Workload {
             Workload::Body1m => "1 MiB files, 32 keep-alive connections",
             Workload::Close => "128 B answers, a new client connection per request, 64 at a time",
             Workload::LogOn => "as small64, with (-log) and without an access log",
+            Workload::Http2 => "128 B answers over HTTP/2, 4 connections with 32 streams each",
             Workload::Idle => "memory per idle keep-alive connection",
         }
     }
@@ -74,7 +80,9 @@ impl Workload {
         match self {
             Workload::Small64 | Workload::Close => Some(0.90),
             Workload::Small512 | Workload::Body1m => Some(0.80),
-            Workload::Body16k | Workload::Body128k | Workload::LogOn | Workload::Idle => None,
+            Workload::Body16k | Workload::Body128k | Workload::LogOn | Workload::Http2 | Workload::Idle => {
+                None
+            }
         }
     }
 
@@ -159,6 +167,10 @@ impl Wrk<'_> {
 
     /// Runs wrk without reading any clock; also used as warm-up.
     pub(crate) fn load(&self, workload: Workload, port: u16, length: Duration) -> Result<[f64; 9], Failure> {
+        if workload == Workload::Http2 {
+            let url = format!("http://127.0.0.1:{port}{}", workload.path());
+            return h2load::load(self.core, &url, length, &self.script.with_extension("h2load"));
+        }
         let mut command = Command::new("taskset");
         command.args(["-c", &self.core.to_string(), "wrk", "-t1", "--timeout", "10s"]);
         command.arg(format!("-c{}", workload.connections())).arg(format!("-d{}s", length.as_secs()));
