@@ -17,7 +17,7 @@ const CRATES: [(&str, &[&str], &[&str]); 10] = [
     ("data_plane", &["traffic", "wire", "http2", "runtime", "base"], &[]),
     (
         "control_plane",
-        &["traffic", "wire", "config", "base"],
+        &["traffic", "tls", "wire", "config", "base"],
         &["serde", "serde_json", "tokio", "rustls", "h2", "hickory-resolver"],
     ),
     (

@@ -5,8 +5,10 @@
 use crate::args::Check;
 use crate::exit::{Exit, print, say};
 use config::{Config, Problem, Problems, Severity};
+use control_plane::Secrets;
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 use traffic::Snapshot;
 
 pub(crate) fn check(args: &Check) -> Exit {
@@ -40,6 +42,8 @@ pub(crate) fn check(args: &Check) -> Exit {
 pub(crate) struct Ready {
     pub(crate) config: Config,
     pub(crate) snapshot: Snapshot,
+    /// What was read from files of certificates.
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) warnings: Vec<Problem>,
 }
 
@@ -54,7 +58,7 @@ pub(crate) fn compile(loaded: config::Loaded, workers: usize) -> Result<Ready, P
     match control_plane::compile(&config, workers, None) {
         Ok(compiled) => {
             warnings.extend(compiled.warnings.iter().map(control_plane::Problem::to_warning));
-            Ok(Ready { config, snapshot: compiled.snapshot, warnings })
+            Ok(Ready { config, snapshot: compiled.snapshot, secrets: compiled.secrets, warnings })
         }
         Err(problems) => {
             warnings.extend(problems.iter().map(control_plane::Problem::to_error));

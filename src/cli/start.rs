@@ -48,7 +48,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
         model::Workers::Auto => cpus.workers(),
         model::Workers::Count(count) => usize::from(count.get()),
     };
-    let Ready { config, snapshot, .. } = ready(loaded, workers)?;
+    let Ready { config, snapshot, secrets, .. } = ready(loaded, workers)?;
     let (snapshot, budget, supply) = bounded(snapshot, workers, &config)?;
     let snapshot = Arc::new(snapshot);
     let shared = Arc::new(overload::Node::new(supply, workers));
@@ -99,6 +99,7 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
         file: file.map(Path::to_owned),
         watch,
         snapshot: Arc::clone(&snapshot),
+        secrets: Some(secrets),
         publishers: mail.publishers,
         bound,
         entrances: Box::new(sockets),

@@ -118,6 +118,7 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
             number(&log["dropped"])
         );
     }
+    text.push_str(&certificates(&status["tls"]));
     text.push_str(&alarms(upstreams));
     if let Some(overload) = status.get("overload") {
         let _ = writeln!(text, "{}", overload_for_people(overload));
@@ -142,6 +143,26 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
     }
     if let Some(names) = names(upstreams) {
         let _ = write!(text, "\n{names}");
+    }
+    text
+}
+
+/// What about TLS somebody should look at: certificates that end soon or were not renewed, and upstreams that believe anybody.
+fn certificates(tls: &Value) -> String {
+    const SOON_DAYS: i64 = 14;
+    let mut text = String::new();
+    for one in items(&tls["certificates"]) {
+        let days = one["expires_days"].as_i64().unwrap_or(i64::MAX);
+        let failed = one["renewal_failed"].as_str();
+        if days >= SOON_DAYS && failed.is_none() {
+            continue;
+        }
+        let (name, file) = (one["name"].as_str().unwrap_or("-"), one["file"].as_str().unwrap_or("-"));
+        let why = failed.map(|why| format!("; not renewed: {why}")).unwrap_or_default();
+        let _ = writeln!(text, "certificate of {name}, {file}: valid for {days} more days{why}");
+    }
+    for upstream in items(&tls["insecure_upstreams"]).filter_map(Value::as_str) {
+        let _ = writeln!(text, "upstream \"{upstream}\" takes any certificate (insecure)");
     }
     text
 }

@@ -133,15 +133,43 @@ static LISTENER: Node = Node {
         flag("unsafe-underscore-fields"),
         flag("abort-on-close"),
         value("http2"),
+        one("tls", &LISTENER_TLS),
         one("timeouts", &LISTENER_TIMEOUTS),
         one("limits", &LISTENER_LIMITS),
     ],
-    later: &["proxy-protocol", "tls", "http3", "headers", "limit"],
+    later: &["proxy-protocol", "http3", "headers", "limit"],
+    ..EMPTY
+};
+
+static LISTENER_TLS: Node = Node {
+    children: &[
+        many("certificate", "certificates", &CERTIFICATE),
+        one("client-auth", &CLIENT_AUTH),
+        value("min-version"),
+        value("unknown-name"),
+    ],
+    later: &["ciphers", "early-data", "acme"],
+    ..EMPTY
+};
+
+static CERTIFICATE: Node = Node { props: &["cert", "key", "ocsp"], ..EMPTY };
+
+static CLIENT_AUTH: Node = Node { args: &["mode"], props: &["ca", "crl"], ..EMPTY };
+
+static UPSTREAM_TLS: Node = Node {
+    children: &[
+        values("ca"),
+        value("server-name"),
+        one("client-certificate", &CERTIFICATE),
+        flag("insecure"),
+    ],
+    later: &["crl", "pin"],
     ..EMPTY
 };
 
 static LISTENER_TIMEOUTS: Node = Node {
     children: &[
+        value("handshake"),
         value("header"),
         value("keep-alive"),
         value("http2-idle"),
@@ -151,7 +179,6 @@ static LISTENER_TIMEOUTS: Node = Node {
         value("send-rate"),
         value("tunnel-idle"),
     ],
-    later: &["handshake"],
     ..EMPTY
 };
 
@@ -205,6 +232,7 @@ static UPSTREAM: Node = Node {
         value("panic"),
         value("slow-start"),
         value("protocol"),
+        one("tls", &UPSTREAM_TLS),
         values("source"),
         one("timeouts", &UPSTREAM_TIMEOUTS),
         one("limits", &UPSTREAM_LIMITS),
@@ -213,7 +241,7 @@ static UPSTREAM: Node = Node {
         one("adaptive-concurrency", &ADAPTIVE_CONCURRENCY),
         one("retry-budget", &RETRY_BUDGET),
     ],
-    later: &["tls", "send-proxy", "discovery"],
+    later: &["send-proxy", "discovery"],
     ..EMPTY
 };
 
@@ -279,8 +307,13 @@ static SUCCESS_RATE: Node =
     Node { args: &["mode"], props: &["deviation", "every", "requests", "endpoints"], ..EMPTY };
 
 static UPSTREAM_TIMEOUTS: Node = Node {
-    children: &[value("connect"), value("response-header"), value("idle"), value("keep-alive")],
-    later: &["handshake"],
+    children: &[
+        value("connect"),
+        value("handshake"),
+        value("response-header"),
+        value("idle"),
+        value("keep-alive"),
+    ],
     ..EMPTY
 };
 

@@ -14,11 +14,14 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 11] = [
+const REQUIRED: [(&str, &[&str]); 14] = [
     ("Listener", &["name", "bind"]),
     ("Tcp", &["name", "bind", "upstream"]),
     ("Upstream", &["name", "endpoints"]),
     ("Endpoint", &["address"]),
+    ("ListenerTls", &["certificates"]),
+    ("Certificate", &["cert", "key"]),
+    ("ClientAuth", &["mode"]),
     ("HttpCheck", &["path"]),
     ("Site", &["names", "routes"]),
     ("NameMatch", &["name"]),

@@ -17,6 +17,7 @@
 
 mod admin;
 mod budget;
+mod certificates;
 pub mod compile;
 mod deploy;
 mod names;
@@ -29,6 +30,7 @@ mod telemetry;
 mod watch;
 
 pub use budget::{Budget, DoesNotFit, LimitFrom, MemoryLimit, OfWorker, Row};
+pub use certificates::Secrets;
 pub use compile::{Compiled, Problem, compile};
 pub use deploy::{Bound, Entrances, Wake};
 pub use node::NodeFacts;

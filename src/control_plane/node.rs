@@ -1,6 +1,7 @@
 //! What the control plane knows of the running node; shared by the admin API, the probes and the metrics.
 
 use crate::budget::Budget;
+use crate::certificates::Secrets;
 use crate::compile::live::Live;
 use crate::deploy::{Figures, Reloads};
 use crate::names::Names;
@@ -60,6 +61,7 @@ pub(crate) struct Node {
     pub(crate) reloads: Reloads,
     in_force: Mutex<Arc<InForce>>,
     listening: Mutex<Vec<(String, Addr)>>,
+    secrets: Mutex<Option<Arc<Secrets>>>,
 }
 
 /// The configuration in force.
@@ -108,6 +110,7 @@ impl Node {
             live: Mutex::default(),
             reloads: Reloads::default(),
             in_force: Mutex::new(Arc::new(in_force)),
+            secrets: Mutex::default(),
         }
     }
 
@@ -146,6 +149,16 @@ impl Node {
     /// Another generation listens elsewhere.
     pub(crate) fn set_listening(&self, listening: Vec<(String, Addr)>) {
         *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = listening;
+    }
+
+    /// What was read from files of certificates and the like; `None` in tests that need none.
+    pub(crate) fn secrets(&self) -> Option<Arc<Secrets>> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The deployer has put other ones into force.
+    pub(crate) fn set_secrets(&self, secrets: Arc<Secrets>) {
+        *self.secrets.lock().unwrap_or_else(PoisonError::into_inner) = Some(secrets);
     }
 
     /// What operators asked for at run time.

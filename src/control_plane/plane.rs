@@ -1,6 +1,7 @@
 //! Starts and stops the control plane: its thread, its tasks, the log writer.
 
 use crate::admin::{self, server};
+use crate::certificates::{self, Secrets};
 use crate::deploy::{Bound, Deployer, Door, Entrances, Means, Replacement, Wake, Wanted};
 use crate::node::{InForce, Node, NodeFacts};
 use crate::notice::notice;
@@ -29,6 +30,8 @@ pub struct Start {
     pub watch: bool,
     /// The compiled form of `config`, which the workers start with.
     pub snapshot: Arc<Snapshot>,
+    /// What `snapshot` was compiled with.
+    pub secrets: Option<Arc<Secrets>>,
     /// One per worker, for later generations.
     pub publishers: Vec<Publisher<Snapshot>>,
     /// Applied to each later generation, as it was to `snapshot`.
@@ -87,14 +90,14 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     let in_force = InForce::first(Arc::clone(&config), source, start.node.started);
     let snapshot = Arc::clone(&start.snapshot);
     let node = Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, snapshot, in_force));
-    node.first_round.expect(probes::plan(&config, &start.snapshot).len());
+    node.first_round.expect(probes::plan(&config, &start.snapshot, start.secrets.as_deref()).len());
     for (upstream, name, _) in names::of(&config) {
         node.names.expect(names::key(&upstream.name, name), Some(node.now()));
     }
     let watched = start.file.clone();
-    let Start { file, watch, publishers, bound: bounds, entrances, wake, .. } = start;
-    let (deployer, door) =
-        Deployer::new(Arc::clone(&node), Means { config, file, publishers, bound: bounds, entrances, wake });
+    let Start { file, watch, secrets, publishers, bound: bounds, entrances, wake, .. } = start;
+    let means = Means { config, file, secrets, publishers, bound: bounds, entrances, wake };
+    let (deployer, door) = Deployer::new(Arc::clone(&node), means);
 
     let (stop, stopped) = oneshot::channel();
     let watched = watched.filter(|_| watch);
@@ -128,6 +131,7 @@ async fn run(
     if let Some(file) = watched {
         tokio::spawn(crate::watch::run(file, Arc::clone(&node), door.clone()));
     }
+    tokio::spawn(certificates::watch(Arc::clone(&node), door));
     // An error means that the handle was dropped without a word: the same to us.
     let _ = stopped.await;
 }

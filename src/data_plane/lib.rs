@@ -7,6 +7,7 @@
 mod accept;
 mod bell;
 mod channel;
+mod client_cert;
 mod crowd;
 mod date;
 mod downstream;

@@ -1,6 +1,7 @@
 //! TLS handshakes, of both sides, and what is known of a client's connection after its own.
 
 use crate::channel::{Broken, Channel, Secured};
+use crate::client_cert;
 use crate::worker::Worker;
 use runtime::{Stream, race};
 use std::rc::Rc;
@@ -19,6 +20,8 @@ pub(crate) struct Security {
     pub(crate) client: Option<Client>,
     /// How long the handshake took.
     pub(crate) took: Duration,
+    /// What tells an endpoint who the client is, as header fields; empty without a certificate.
+    pub(crate) client_fields: Box<[u8]>,
     acceptor: Arc<dyn Accept>,
 }
 
@@ -70,7 +73,9 @@ pub(crate) async fn accept(
     worker.stats.tls.downstream.count(&facts);
     worker.stats.tls.resume_refused.add(u64::from(facts.resume_refused));
     let took = worker.rt.now().since(began);
-    let security = Security { client: secured.client(), facts, took, acceptor };
+    let client = secured.client();
+    let client_fields = client.as_ref().map_or_else(Box::default, client_cert::fields);
+    let security = Security { client, facts, took, client_fields, acceptor };
     Ok((Channel::Secured(secured), Rc::new(security)))
 }
 

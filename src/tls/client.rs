@@ -110,6 +110,22 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// The rules as the library has them, for connections that are not made here: checks of health. Without sessions and
+    /// protocols.
+    pub fn config(&self) -> ClientConfig {
+        let mut config = self.config.clone();
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols.clear();
+        config
+    }
+
+    /// What is asked for and must be certified, if the rules say so.
+    pub fn server_name(&self) -> Option<&ServerName<'static>> {
+        self.name.as_ref()
+    }
+}
+
 impl Connect for Connector {
     fn connect(&self, name: &str, place: &str) -> Result<Box<dyn Engine>, Failure> {
         let name = match &self.name {

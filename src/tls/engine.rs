@@ -13,7 +13,7 @@ use rustls::unbuffered::{
     ConnectionState, EncodeError, EncodeTlsData, EncryptError, InsufficientSizeError, UnbufferedStatus,
     WriteTraffic,
 };
-use rustls::{CommonState, HandshakeKind, ProtocolVersion};
+use rustls::{CipherSuite, CommonState, HandshakeKind, ProtocolVersion};
 use std::sync::Arc;
 use wire::secure::{Client, Engine, Facts, Failure, Plaintext, Taken};
 
@@ -222,7 +222,13 @@ impl<C: Records> Engine for Side<C> {
 
     fn facts(&self) -> Facts {
         let common = self.inner.common();
-        let suite = common.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
+        let suite = common.negotiated_cipher_suite().map(|suite| match suite.suite() {
+            // rustls has names of its own for these.
+            CipherSuite::TLS13_AES_128_GCM_SHA256 => "TLS_AES_128_GCM_SHA256",
+            CipherSuite::TLS13_AES_256_GCM_SHA384 => "TLS_AES_256_GCM_SHA384",
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256 => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other.as_str().unwrap_or_default(),
+        });
         let resumed = common.handshake_kind() == Some(HandshakeKind::Resumed);
         let group = common.negotiated_key_exchange_group().and_then(|group| group.name().as_str());
         Facts {

@@ -132,9 +132,14 @@ impl Pair {
         });
         let mut certified = certified?;
         if let Some(path) = staple {
-            certified.ocsp = Some(read(path)?);
+            certified.ocsp = Some(staple_of(path)?);
         }
         Ok(Pair { key: Arc::new(certified), names, not_after })
+    }
+
+    /// Whether it is the very one, read once.
+    pub fn is_same(&self, other: &Pair) -> bool {
+        Arc::ptr_eq(&self.key, &other.key)
     }
 
     /// Whether its key is of the kind that old clients want.
@@ -145,6 +150,21 @@ impl Pair {
     /// The whole of it in bytes, for those who ask whether it is the same.
     pub(crate) fn leaf(&self) -> &[u8] {
         self.key.cert.first().map_or(&[], |leaf| leaf)
+    }
+}
+
+/// An OCSP response: a sequence that begins with the status "successful" (RFC 6960 §4.2.1).
+fn staple_of(path: &Path) -> Result<Vec<u8>, PairError> {
+    let response = read(path)?;
+    let body = match &response[..] {
+        [0x30, length, rest @ ..] if *length < 0x80 => rest,
+        [0x30, 0x81, _, rest @ ..] | [0x30, 0x82, _, _, rest @ ..] => rest,
+        _ => &[],
+    };
+    if body.starts_with(&[0x0a, 1, 0]) {
+        Ok(response)
+    } else {
+        Err(PairError { file: shown(path), what: What::BadStaple })
     }
 }
 

@@ -56,6 +56,11 @@ impl fmt::Debug for ClientRules {
 }
 
 impl ClientRules {
+    /// Whether they are the very ones, read once.
+    pub fn is_same(&self, other: &ClientRules) -> bool {
+        Arc::ptr_eq(&self.verifier, &other.verifier)
+    }
+
     /// Reads authorities and revocation lists, in PEM or DER.
     ///
     /// # Errors

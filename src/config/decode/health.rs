@@ -64,7 +64,7 @@ impl Decoder<'_> {
     }
 
     /// A host name without a port.
-    fn server_name(&mut self, scope: &Scope<'_>, key: &str) -> Option<String> {
+    pub(super) fn server_name(&mut self, scope: &Scope<'_>, key: &str) -> Option<String> {
         let name = self.host(scope, key)?;
         if let (true, Some(scalar)) = (name.contains([':', '[']), scope.scalar(key)) {
             self.wrong(key, scalar, "a name such as \"api.internal\"");
@@ -73,7 +73,7 @@ impl Decoder<'_> {
         Some(name)
     }
 
-    fn file_path(&mut self, scope: &Scope<'_>, key: &str) -> Option<String> {
+    pub(super) fn file_path(&mut self, scope: &Scope<'_>, key: &str) -> Option<String> {
         let path = self.text(scope, key)?;
         if let (true, Some(scalar)) = (path.is_empty() || path.contains('\0'), scope.scalar(key)) {
             self.wrong(key, scalar, "the path of a file");

@@ -21,6 +21,7 @@ impl Decoder<'_> {
             unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
             abort_on_close: self.flag(scope, "abort-on-close"),
             http2: self.http2(scope),
+            tls: scope.member("tls").map(|tls| self.listener_tls(&tls)),
             timeouts: self.listener_timeouts(&or_nothing("timeouts")),
             limits: self.listener_limits(&or_nothing("limits")),
             origin: self.origin(scope),
@@ -72,6 +73,7 @@ impl Decoder<'_> {
     fn listener_timeouts(&mut self, scope: &Scope<'_>) -> ListenerTimeouts {
         let default = ListenerTimeouts::default();
         ListenerTimeouts {
+            handshake: self.positive(scope, "handshake", default.handshake),
             header: self.positive(scope, "header", default.header),
             keep_alive: self.positive(scope, "keep-alive", default.keep_alive),
             http2_idle: self.positive(scope, "http2-idle", default.http2_idle),

@@ -15,6 +15,7 @@ mod route;
 mod site;
 mod sticky;
 mod tcp;
+mod tls;
 mod top;
 mod upstream;
 

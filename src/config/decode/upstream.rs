@@ -34,6 +34,7 @@ impl Decoder<'_> {
             panic: self.literal_or(scope, "panic", Upstream::PANIC),
             slow_start: self.positive_bound(scope, "slow-start").unwrap_or(Upstream::SLOW_START),
             protocol: self.literal_or(scope, "protocol", Protocol::Http1),
+            tls: scope.member("tls").map(|tls| self.upstream_tls(&tls)),
             source: self.sources(scope),
             timeouts: self.upstream_timeouts(&or_nothing("timeouts")),
             limits: self.upstream_limits(&or_nothing("limits")),
@@ -79,6 +80,7 @@ impl Decoder<'_> {
         let default = UpstreamTimeouts::default();
         UpstreamTimeouts {
             connect: self.positive(scope, "connect", default.connect),
+            handshake: self.positive(scope, "handshake", default.handshake),
             response_header: self.positive_bound(scope, "response-header").unwrap_or(default.response_header),
             idle: self.positive_bound(scope, "idle").unwrap_or(default.idle),
             keep_alive: self.positive(scope, "keep-alive", default.keep_alive),

@@ -35,6 +35,15 @@ impl Target {
         }
     }
 
+    /// The name of the host or, for a service, of its domain (RFC 6125 §6.4); `None` for an address.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Target::Address(_) => None,
+            Target::Host { name, .. } => Some(name),
+            Target::Service { name } => name.splitn(3, '.').nth(2),
+        }
+    }
+
     /// Whether it has to be resolved.
     pub fn is_name(&self) -> bool {
         self.address().is_none()

@@ -1,6 +1,6 @@
 //! Entry points: where we listen and what a client may cost there.
 
-use super::{Origin, PerClient};
+use super::{ListenerTls, Origin, PerClient};
 use crate::literal::{Address, Bound, ByteRate, Bytes, Cidr, DurationText, duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
@@ -25,6 +25,9 @@ pub struct Listener {
     /// still answered.
     pub abort_on_close: bool,
     pub http2: Http2,
+    /// Default: plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenerTls>,
     pub timeouts: ListenerTimeouts,
     pub limits: ListenerLimits,
     #[serde(skip)]
@@ -63,6 +66,10 @@ impl JsonSchema for Http2 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ListenerTimeouts {
+    /// A complete TLS handshake. Default 5 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub handshake: Duration,
     /// A complete request head, from the accept or from its first byte. Default 10 s.
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
@@ -96,6 +103,7 @@ pub struct ListenerTimeouts {
 impl Default for ListenerTimeouts {
     fn default() -> Self {
         ListenerTimeouts {
+            handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             http2_idle: Duration::from_secs(300),

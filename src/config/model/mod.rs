@@ -17,6 +17,7 @@ mod route;
 mod site;
 mod sticky;
 mod tcp;
+mod tls;
 mod upstream;
 
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
@@ -35,6 +36,7 @@ pub use route::{
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use sticky::{SameSite, Secret, Sticky};
 pub use tcp::{Tcp, TcpLimits, TcpRetry, TcpTimeouts};
+pub use tls::{Certificate, ClientAuth, ClientAuthMode, ListenerTls, TlsVersion, UnknownName, UpstreamTls};
 pub(crate) use upstream::SPILL_OVER;
 pub use upstream::{Balance, Endpoint, HashKey, Protocol, Source, Tier, Upstream, UpstreamTimeouts};
 
@@ -92,10 +94,14 @@ impl Config {
         let mut config = self.clone();
         config.provenance = Provenance::default();
         let mut origins = vec![&mut config.admin.origin, &mut config.access_log.origin];
-        origins.extend(config.listeners.iter_mut().map(|listener| &mut listener.origin));
+        for listener in &mut config.listeners {
+            origins.push(&mut listener.origin);
+            origins.extend(listener.tls.iter_mut().flat_map(ListenerTls::origins));
+        }
         origins.extend(config.tcp.iter_mut().map(|tcp| &mut tcp.origin));
         for upstream in &mut config.upstreams {
             origins.push(&mut upstream.origin);
+            origins.extend(upstream.tls.iter_mut().flat_map(UpstreamTls::origins));
             origins.extend(upstream.endpoints.iter_mut().map(|endpoint| &mut endpoint.origin));
         }
         for site in &mut config.sites {

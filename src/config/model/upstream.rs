@@ -2,7 +2,7 @@
 
 use super::{
     AdaptiveConcurrency, CircuitBreaker, DnsSettings, Health, Origin, Outlier, RetryBudget, Sticky,
-    UpstreamLimits,
+    UpstreamLimits, UpstreamTls,
 };
 use crate::literal::{Bound, DurationText, LoadFactor, Percent, Target, duration, words};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -43,6 +43,9 @@ pub struct Upstream {
     pub slow_start: Bound<Duration>,
     /// What the endpoints speak. Default: HTTP/1.1.
     pub protocol: Protocol,
+    /// Default: plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
     /// Where connections come from. Empty: the kernel chooses, the default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source: Vec<Source>,
@@ -211,6 +214,10 @@ pub struct UpstreamTimeouts {
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub connect: Duration,
+    /// A complete TLS handshake. Default 3 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub handshake: Duration,
     /// From the sent request to the response head; a route may say otherwise. Default 30 s.
     pub response_header: Bound<Duration>,
     /// Between two reads of a response body. Default 60 s.
@@ -225,6 +232,7 @@ impl Default for UpstreamTimeouts {
     fn default() -> Self {
         UpstreamTimeouts {
             connect: Duration::from_secs(1),
+            handshake: Duration::from_secs(3),
             response_header: Bound::At(Duration::from_secs(30)),
             idle: Bound::At(Duration::from_secs(60)),
             keep_alive: Duration::from_secs(55),

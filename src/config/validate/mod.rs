@@ -16,6 +16,7 @@ mod sources;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use crate::document::Reference;
 use crate::model::{Config, Origin};

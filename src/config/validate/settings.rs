@@ -38,6 +38,7 @@ impl Check<'_> {
                 self.error(Code::Contradiction, &listener.origin, member, what, None);
             }
         }
+        self.listener_tls(listener);
     }
 
     fn upstream(&mut self, upstream: &Upstream) {
@@ -52,6 +53,7 @@ impl Check<'_> {
         self.sources(upstream);
         self.admission(upstream);
         self.health(upstream);
+        self.upstream_tls(upstream);
     }
 
     fn edits(&mut self, origin: &Origin, member: &str, edits: &HeaderEdits) {

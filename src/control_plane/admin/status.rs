@@ -22,6 +22,9 @@ pub(super) struct Status {
     generation: u64,
     generations: Generations,
     config: Config,
+    /// Left out where nobody speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<Tls>,
     driver: Driver,
     listeners: Vec<Listener>,
     connections: Connections,
@@ -61,6 +64,48 @@ struct Config {
     last_refused: Option<String>,
     /// What counts only after a restart.
     at_restart: Vec<String>,
+}
+
+/// What is known of TLS.
+#[derive(Serialize)]
+struct Tls {
+    certificates: Vec<Certificate>,
+    /// Upstreams whose endpoints may show any certificate.
+    insecure_upstreams: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Certificate {
+    /// Of the listener or the upstream.
+    name: String,
+    file: String,
+    /// Seconds since the Unix epoch.
+    not_after_unix: i64,
+    expires_days: i64,
+    /// Why what the files hold now is not in use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewal_failed: Option<String>,
+}
+
+fn tls(node: &Node) -> Option<Tls> {
+    let shown = node.secrets().map(|secrets| secrets.shown()).unwrap_or_default();
+    let config = Arc::clone(&node.in_force().config);
+    let insecure =
+        config.upstreams.iter().filter(|upstream| upstream.tls.as_ref().is_some_and(|tls| tls.insecure));
+    let tls = Tls {
+        certificates: shown
+            .into_iter()
+            .map(|one| Certificate {
+                name: format!("{} \"{}\"", one.of, one.name),
+                file: one.file,
+                not_after_unix: one.not_after,
+                expires_days: (one.not_after - crate::certificates::now()).div_euclid(86_400),
+                renewal_failed: one.trouble.map(|why| why.to_string()),
+            })
+            .collect(),
+        insecure_upstreams: insecure.map(|upstream| upstream.name.clone()).collect(),
+    };
+    (!tls.certificates.is_empty() || !tls.insecure_upstreams.is_empty()).then_some(tls)
 }
 
 #[derive(Serialize)]
@@ -137,6 +182,7 @@ fn collect(node: &Node) -> Status {
             last_error: node.deployed.last_error(),
         },
         config: config(node),
+        tls: tls(node),
         driver: Driver { name: facts.driver, reason: facts.driver_reason.clone() },
         listeners: node
             .listening()

@@ -36,6 +36,7 @@ fn start_on(addr: Addr) -> Node {
         file: None,
         watch: false,
         snapshot: Arc::clone(&snapshot),
+        secrets: None,
         publishers: Vec::new(),
         bound: Box::new(|_| Ok(())),
         entrances: Box::new(NoEntrances),

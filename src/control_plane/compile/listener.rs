@@ -38,7 +38,7 @@ impl Compiler<'_> {
                 connections_max: self.share(written.limits.connections.into()),
                 connections_per_client_max: per_client(written.limits.connections_per_client),
                 requests_max: written.limits.requests_per_connection,
-                tls: None,
+                tls: self.secrets.acceptor(&written.name),
                 table,
                 presence: Presence::default(),
             });
@@ -95,6 +95,7 @@ fn saturated(bytes: Bytes) -> u32 {
 fn timeouts(written: &ListenerTimeouts) -> DownstreamTimeouts {
     let defaults = DownstreamTimeouts::default();
     DownstreamTimeouts {
+        handshake: written.handshake,
         head: written.header,
         idle: written.keep_alive,
         http2_idle: written.http2_idle,

@@ -1,5 +1,6 @@
 //! What a generation is made of beside the configuration: what operators asked for at run time, and what names stand for.
 
+use crate::certificates::Secrets;
 use base::addr::Addr;
 use config::{Config, Target};
 use std::collections::HashMap;
@@ -12,6 +13,8 @@ use traffic::health::Service;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Live {
     wishes: HashMap<Box<str>, HashMap<Addr, Wish>>,
+    /// What stands in files beside the configuration; `None` before anything was compiled.
+    pub(crate) secrets: Option<Arc<Secrets>>,
     /// By upstream and name; a name that was never resolved is not in it.
     found: HashMap<Box<str>, HashMap<Target, Arc<[Found]>>>,
 }
@@ -38,6 +41,11 @@ pub(crate) struct Wish {
 }
 
 impl Live {
+    /// Nothing was asked for or found yet.
+    pub(crate) fn new(secrets: Option<Arc<Secrets>>) -> Live {
+        Live { secrets, ..Live::default() }
+    }
+
     pub(crate) fn wish(&self, upstream: &str, addr: &Addr) -> Option<&Wish> {
         self.wishes.get(upstream)?.get(addr)
     }

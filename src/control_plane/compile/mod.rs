@@ -33,6 +33,7 @@ mod upstream;
 
 pub use problem::Problem;
 
+use crate::certificates::{Fault, Otherwise, Secrets};
 use base::ids::UpstreamId;
 use base::limits::Limits;
 use carry::Carried;
@@ -50,6 +51,8 @@ pub struct Compiled {
     pub snapshot: Snapshot,
     /// What the configuration asks for and this version does not do.
     pub warnings: Vec<Problem>,
+    /// What was read from other files.
+    pub secrets: Arc<Secrets>,
 }
 
 /// Compiles `config` for `workers` workers. Health, statistics and budgets of `previous` carry over by identity; the
@@ -71,8 +74,20 @@ pub(crate) fn compile_live(
     workers: usize,
     previous: Option<&Snapshot>,
 ) -> Result<Compiled, Vec<Problem>> {
+    let before = live.secrets.as_ref();
+    let secrets = match before.filter(|secrets| secrets.are_of(config)) {
+        Some(secrets) => Arc::clone(secrets),
+        None => match Secrets::load(config, before.map(Arc::as_ref), Otherwise::Refuse) {
+            Ok(secrets) => Arc::new(secrets),
+            Err(faults) => {
+                let problem = |fault: Fault| Problem::new(&fault.origin, fault.what).hint(fault.hint);
+                return Err(faults.into_iter().map(problem).collect());
+            }
+        },
+    };
     let mut compiler = Compiler {
         config,
+        secrets: Arc::clone(&secrets),
         live,
         workers: workers.max(1),
         carried: Carried::from(previous),
@@ -109,12 +124,13 @@ pub(crate) fn compile_live(
         access_log: previous
             .map_or(config.access_log.target != AccessLogTarget::Off, |previous| previous.access_log),
     };
-    Ok(Compiled { snapshot, warnings })
+    Ok(Compiled { snapshot, warnings, secrets })
 }
 
 /// One run of [`compile`]; its parts are in the files of this folder.
 struct Compiler<'c> {
     config: &'c Config,
+    secrets: Arc<Secrets>,
     live: &'c Live,
     workers: usize,
     carried: Carried<'c>,

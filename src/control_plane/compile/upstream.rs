@@ -8,12 +8,15 @@ use base::ids::{EndpointId, UpstreamId};
 use base::limits::HttpLimits;
 use config::model::{Balance, HashKey, Source, Tier};
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use tls::Connector;
 use traffic::balance::{Algorithm, Balancer, HashKey as CompiledKey, Rules};
 use traffic::egress::Egress;
 use traffic::health::{EndpointCell, Health};
-use traffic::snapshot::{Endpoint, Upstream, UpstreamTimeouts};
+use traffic::snapshot::{Endpoint, EndpointTls, Upstream, UpstreamTimeouts};
 use traffic::upstream_stats::UpstreamStats;
+use wire::secure;
 
 impl Compiler<'_> {
     pub(super) fn upstreams(&mut self) -> Vec<Upstream> {
@@ -72,7 +75,7 @@ impl Compiler<'_> {
             (false, _) => EndpointCell::new(initial),
         };
         let mut endpoints = Vec::with_capacity(written.endpoints.len());
-        for Place { addr, weight, tier, zone } in self.places(written) {
+        for Place { addr, weight, tier, zone, name } in self.places(written) {
             let carried = self.carried.cell(&written.name, &addr);
             let usable = carried.filter(|cell| written.health.is_some() || cell.health() == Health::Up);
             let cell = usable.unwrap_or_else(|| Arc::new(new()));
@@ -88,7 +91,7 @@ impl Compiler<'_> {
                 zone: zone.map(Box::from),
                 cell,
                 valve: self.valve(written, &addr),
-                tls: None,
+                tls: tls(self.secrets.connector(&written.name), name, &addr),
                 addr,
             });
         }
@@ -107,7 +110,7 @@ impl Compiler<'_> {
             if let Some(fixed) = endpoint.address.address() {
                 let (weight, tier) = (endpoint.weight.into(), tier(endpoint.tier));
                 let zone = endpoint.zone.as_deref();
-                places.push(Place { addr: address(fixed), weight, tier, zone });
+                places.push(Place { addr: address(fixed), weight, tier, zone, name: None });
             }
         }
         let named = written.endpoints.iter().filter(|endpoint| endpoint.address.is_name());
@@ -124,6 +127,7 @@ impl Compiler<'_> {
                         weight: u32::from(endpoint.weight).saturating_mul(found.weight),
                         tier: tier(endpoint.tier).saturating_add(found.rank),
                         zone: endpoint.zone.as_deref(),
+                        name: endpoint.address.host(),
                     });
                 }
             }
@@ -138,6 +142,18 @@ struct Place<'w> {
     weight: u32,
     tier: u8,
     zone: Option<&'w str>,
+    /// The name that stands for it.
+    name: Option<&'w str>,
+}
+
+/// How TLS is spoken with an endpoint: it must be certified as its name, or as its address where it has none.
+fn tls(connector: Option<Arc<Connector>>, name: Option<&str>, addr: &Addr) -> Option<EndpointTls> {
+    let connect = connector?;
+    let own = || addr.ip().map_or_else(|| "localhost".to_owned(), |addr| addr.ip().to_string());
+    let name = name.map_or_else(own, str::to_owned);
+    let mut hash = std::hash::DefaultHasher::new();
+    (secure::Connect::identity(&*connect), &name).hash(&mut hash);
+    Some(EndpointTls { connect, name: name.into(), identity: hash.finish().max(1) })
 }
 
 fn algorithm(written: Balance) -> Algorithm {
@@ -181,6 +197,6 @@ fn timeouts(written: &config::model::UpstreamTimeouts) -> UpstreamTimeouts {
         response_head: written.response_header.at().unwrap_or(FOREVER),
         body_idle: written.idle.at().unwrap_or(FOREVER),
         pool_idle: written.keep_alive,
-        ..UpstreamTimeouts::default()
+        handshake: written.handshake,
     }
 }

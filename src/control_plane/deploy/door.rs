@@ -1,6 +1,7 @@
 //! What can be ordered of the deployer, and what it answers.
 
 use super::{NotReplaced, Replaced, Replacement};
+use crate::certificates::Secrets;
 use crate::compile::live::Found;
 use config::Target;
 use std::fmt;
@@ -19,6 +20,12 @@ pub(crate) struct Door(mpsc::Sender<Order>);
 pub(crate) enum Order {
     /// A name stands for other addresses than before.
     Found { upstream: String, name: Target, found: Arc<[Found]> },
+    /// Files of certificates have changed.
+    Secrets {
+        /// What they were read beside; if something else is in force by now, nobody waits for these.
+        instead_of: Arc<Secrets>,
+        secrets: Arc<Secrets>,
+    },
     /// An operator asks something of an endpoint.
     Endpoint {
         upstream: String,
@@ -131,6 +138,11 @@ impl Door {
     pub(crate) fn replace_later(&self, replacement: Replacement) -> bool {
         let (answer, _) = oneshot::channel();
         self.0.try_send(Order::Replace { replacement, answer }).is_ok()
+    }
+
+    /// Certificates are to be used instead of others. Whether anybody is there to hear it.
+    pub(crate) async fn secrets(&self, instead_of: Arc<Secrets>, secrets: Arc<Secrets>) -> bool {
+        self.0.send(Order::Secrets { instead_of, secrets }).await.is_ok()
     }
 
     /// Changes an endpoint, and waits until that is in force.

@@ -27,6 +27,7 @@ pub(crate) use generations::Figures;
 pub(crate) use reloads::Reloads;
 pub(crate) use replace::{NotReplaced, Replaced, Replacement, Wanted, hash};
 
+use crate::certificates::Secrets;
 use crate::compile::live::{Live, Wish};
 use crate::compile::{Compiled, Problem, compile_live};
 use crate::node::Node;
@@ -73,6 +74,8 @@ pub(crate) struct Means {
     pub(crate) config: Arc<Config>,
     /// Where it was read from; `None` when it stands in no file.
     pub(crate) file: Option<PathBuf>,
+    /// What the generation in force was compiled with.
+    pub(crate) secrets: Option<Arc<Secrets>>,
     pub(crate) publishers: Vec<Publisher<Snapshot>>,
     pub(crate) bound: Bound,
     pub(crate) entrances: Box<dyn Entrances>,
@@ -114,13 +117,16 @@ impl Deployer {
     pub(crate) fn new(node: Arc<Node>, means: Means) -> (Deployer, Door) {
         let (door, orders) = door::channel();
         let checks = probes::Running::new(&node);
+        if let Some(secrets) = &means.secrets {
+            node.set_secrets(Arc::clone(secrets));
+        }
         let generations = Generations::new(means.publishers, means.wake, &node.snapshot());
         let deployer = Deployer {
             node,
             started: Arc::clone(&means.config),
             config: means.config,
             file: means.file,
-            live: Arc::default(),
+            live: Arc::new(Live::new(means.secrets)),
             bound: means.bound,
             entrances: means.entrances,
             generations,
@@ -139,7 +145,10 @@ impl Deployer {
     pub(crate) async fn run(mut self, door: Door) {
         self.resolving.follow(&self.node, &self.config, &door);
         self.checks.observe();
-        self.checks.follow(probes::plan(&self.config, &self.node.snapshot()), probes::First::Counted);
+        self.checks.follow(
+            probes::plan(&self.config, &self.node.snapshot(), self.live.secrets.as_deref()),
+            probes::First::Counted,
+        );
         let mut reclaim = tokio::time::interval(RECLAIM_EVERY);
         reclaim.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -168,6 +177,12 @@ impl Deployer {
                 self.fresh.push(names::key(&upstream, &name));
                 Arc::make_mut(&mut self.live).set_found(&upstream, name, found);
                 self.due = true;
+            }
+            Order::Secrets { instead_of, secrets } => {
+                if self.live.secrets.as_ref().is_some_and(|live| Arc::ptr_eq(live, &instead_of)) {
+                    Arc::make_mut(&mut self.live).secrets = Some(secrets);
+                    self.due = true;
+                }
             }
             // Taken by `run`, because it takes a while.
             Order::Replace { .. } => {}
@@ -250,10 +265,12 @@ impl Deployer {
 
     /// Hands a generation of `self.config` to the workers; the error says why the one in force stays.
     fn put_into_force(&mut self, ready: Ready, began: Instant) -> Result<Arc<Snapshot>, String> {
-        let Ready { mut snapshot, removed, .. } = ready;
+        let Ready { mut snapshot, removed, secrets, .. } = ready;
         (self.bound)(&mut snapshot)?;
         self.entrances.open(&snapshot)?;
         self.node.set_listening(self.entrances.hand_over(&snapshot));
+        self.node.set_secrets(Arc::clone(&secrets));
+        Arc::make_mut(&mut self.live).secrets = Some(secrets);
         let snapshot = Arc::new(snapshot);
         self.generations.publish(&snapshot, &self.node.deployed);
         for cell in removed {
@@ -270,7 +287,7 @@ impl Deployer {
         let awaited = self.node.names.awaited(self.node.now());
         let is_first = self.fresh.iter().any(|key| awaited.contains(key));
         let first = if is_first { probes::First::Count } else { probes::First::Ignore };
-        self.checks.follow(probes::plan(&self.config, snapshot), first);
+        self.checks.follow(probes::plan(&self.config, snapshot, self.live.secrets.as_deref()), first);
         for key in self.fresh.drain(..) {
             self.node.names.settle(&key);
         }
@@ -292,6 +309,7 @@ struct Ready {
     /// What it does not have any more.
     removed: Vec<Arc<EndpointCell>>,
     warnings: Vec<Problem>,
+    secrets: Arc<Secrets>,
 }
 
 /// Compiles the generation after `previous`; on a thread that may take its time.
@@ -301,9 +319,9 @@ fn compiled(
     workers: usize,
     previous: &Snapshot,
 ) -> Result<Ready, Vec<Problem>> {
-    let Compiled { snapshot, warnings } = compile_live(config, live, workers, Some(previous))?;
+    let Compiled { snapshot, warnings, secrets } = compile_live(config, live, workers, Some(previous))?;
     let removed = removed(previous, &snapshot);
-    Ok(Ready { snapshot, removed, warnings })
+    Ok(Ready { snapshot, removed, warnings, secrets })
 }
 
 /// Cells that the next generation does not have any more.

@@ -24,7 +24,7 @@ pub(super) struct Check {
 
 #[derive(Clone)]
 enum Kind {
-    Http(HttpCheck),
+    Http(HttpCheck, Option<Tls>),
     Tcp,
     Tls(Tls),
     Grpc(GrpcCheck),
@@ -44,13 +44,17 @@ pub(super) enum Verdict {
 
 impl Check {
     /// `egress` is that of the upstream. A check has no client, so that one for clients comes from this machine.
-    pub(super) fn new(written: &Written, egress: Option<&Egress>) -> Check {
+    pub(super) fn new(
+        written: &Written,
+        egress: Option<&Egress>,
+        connector: Option<&tls::Connector>,
+    ) -> Check {
         let sources = match egress {
             Some(Egress::Own(own)) => own.clone(),
             Some(Egress::Client) | None => Box::default(),
         };
         let kind = match written {
-            Written::Http(check) => Kind::Http(check.clone()),
+            Written::Http(check) => Kind::Http(check.clone(), connector.map(Tls::of_upstream)),
             Written::Tcp(_) => Kind::Tcp,
             Written::Tls(check) => Tls::new(check).map_or_else(Kind::Unprepared, Kind::Tls),
             Written::Grpc(check) => Kind::Grpc(check.clone()),
@@ -62,10 +66,10 @@ impl Check {
         &self.schedule
     }
 
-    /// Performs the check within its time.
-    pub(super) async fn perform(&self, addr: &Addr) -> Verdict {
+    /// Performs the check within its time. `name` is what the endpoint must be certified as unless the rules say otherwise.
+    pub(super) async fn perform(&self, addr: &Addr, name: &str) -> Verdict {
         let (timeout, began) = (self.schedule.timeout, Instant::now());
-        let finding = match tokio::time::timeout(timeout, self.run(addr)).await {
+        let finding = match tokio::time::timeout(timeout, self.run(addr, name)).await {
             Ok(Ok(())) => return Verdict::Passed,
             Ok(Err(finding)) => finding,
             Err(_) => Finding::TooSlow { timeout },
@@ -75,14 +79,14 @@ impl Check {
         if was_late || finding.is_ours() { Verdict::Void(finding) } else { Verdict::Failed(finding) }
     }
 
-    async fn run(&self, addr: &Addr) -> Result<(), Finding> {
+    async fn run(&self, addr: &Addr, name: &str) -> Result<(), Finding> {
         match addr {
             Addr::Ip(ip) => {
                 let stream = self.connect(*ip).await?;
                 stream.set_nodelay(true)?;
-                self.over(stream, addr).await
+                self.over(stream, addr, name).await
             }
-            Addr::Unix(path) => self.over(UnixStream::connect(path).await?, addr).await,
+            Addr::Unix(path) => self.over(UnixStream::connect(path).await?, addr, name).await,
         }
     }
 
@@ -95,15 +99,19 @@ impl Check {
     }
 
     /// What follows the connection.
-    async fn over<S>(&self, stream: S, addr: &Addr) -> Result<(), Finding>
+    async fn over<S>(&self, stream: S, addr: &Addr, name: &str) -> Result<(), Finding>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let own_name = || addr.ip().map_or_else(|| "localhost".to_owned(), |ip| ip.to_string());
         match &self.kind {
             Kind::Tcp => Ok(()),
-            Kind::Http(check) => {
-                exchange::exchange(stream, &exchange::request(&own_name(), check), check).await
+            Kind::Http(check, tls) => {
+                let request = exchange::request(&own_name(), check);
+                match tls {
+                    None => exchange::exchange(stream, &request, check).await,
+                    Some(tls) => exchange::exchange(tls.open(name, stream).await?, &request, check).await,
+                }
             }
             Kind::Tls(tls) => tls.handshake(addr, stream).await,
             Kind::Grpc(check) => {

@@ -28,6 +28,7 @@ pub(crate) use observer::Panics;
 pub(crate) use running::{First, Running};
 pub(crate) use tls::Tls;
 
+use crate::certificates::Secrets;
 use crate::node::Node;
 use crate::notice::notice;
 use base::Instant;
@@ -52,23 +53,31 @@ pub(crate) struct Probe {
     /// How long the endpoint takes to its full share when it comes back.
     slow_start: Duration,
     written: config::model::Health,
+    /// What the endpoint must be certified as unless the upstream says otherwise; empty in plain text.
+    name: Box<str>,
+    /// How it is secured.
+    identity: u64,
 }
 
 impl Probe {
     /// Whether the other one checks in the same way.
     fn is_like(&self, other: &Probe) -> bool {
-        self.written == other.written && self.slow_start == other.slow_start
+        self.written == other.written
+            && self.slow_start == other.slow_start
+            && (&self.name, self.identity) == (&other.name, other.identity)
     }
 }
 
 /// What is to be checked: every endpoint of every upstream that has checks. The first endpoints of all upstreams come
 /// first, so that each upstream soon has one of which something is known.
-pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Vec<Probe> {
+pub(crate) fn plan(config: &Config, snapshot: &Snapshot, secrets: Option<&Secrets>) -> Vec<Probe> {
     let mut probes = Vec::new();
     for upstream in &snapshot.upstreams {
         let written = config.upstream(&upstream.name).and_then(|written| written.health.as_ref());
         let Some(written) = written else { continue };
-        let check = Arc::new(Check::new(written, upstream.egress.as_deref()));
+        let connector = secrets.and_then(|secrets| secrets.connector(&upstream.name));
+        let check = Check::new(written, upstream.egress.as_deref(), connector.as_deref());
+        let check = Arc::new(check);
         let of_endpoint = |(place, endpoint): (usize, &traffic::snapshot::Endpoint)| {
             let probe = Probe {
                 upstream: upstream.name.clone(),
@@ -77,6 +86,8 @@ pub(crate) fn plan(config: &Config, snapshot: &Snapshot) -> Vec<Probe> {
                 check: Arc::clone(&check),
                 slow_start: upstream.ejection.slow_start,
                 written: written.clone(),
+                name: endpoint.tls.as_ref().map_or_else(Box::default, |tls| tls.name.clone()),
+                identity: endpoint.identity(),
             };
             (place, probe)
         };
@@ -114,7 +125,7 @@ impl Watch {
             self.note(|report| report.due = None);
             let began = self.node.now();
             let gaps = self.pulse.beat(began);
-            let verdict = self.probe.check.perform(&self.probe.addr).await;
+            let verdict = self.probe.check.perform(&self.probe.addr, &self.probe.name).await;
             drop(turn);
             let now = self.node.now();
             if self.pulse.beat(now) != gaps {

@@ -1,4 +1,4 @@
-//! Checks by TLS: a completed handshake. The only file of this crate that names rustls.
+//! Checks by TLS: a completed handshake, and what is asked behind one. The only file of this crate that names rustls.
 
 use super::finding::Finding;
 use base::addr::Addr;
@@ -13,6 +13,7 @@ use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// What the endpoints of one upstream are asked and believed.
 #[derive(Clone)]
@@ -43,6 +44,26 @@ impl Tls {
             ),
         };
         Ok(Tls { connector: TlsConnector::from(Arc::new(config.with_no_client_auth())), name })
+    }
+
+    /// By the rules that requests follow.
+    pub(crate) fn of_upstream(connector: &tls::Connector) -> Tls {
+        let mut config = connector.config();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Tls { connector: TlsConnector::from(Arc::new(config)), name: connector.server_name().cloned() }
+    }
+
+    /// Speaks TLS on a connection with an endpoint that is called `own` where no other name is asked for.
+    pub(super) async fn open<S>(&self, own: &str, stream: S) -> Result<TlsStream<S>, Finding>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let own = || {
+            ServerName::try_from(own.to_owned())
+                .unwrap_or(ServerName::from(std::net::IpAddr::from([0, 0, 0, 0])))
+        };
+        let name = self.name.clone().unwrap_or_else(own);
+        Ok(self.connector.connect(name, stream).await?)
     }
 
     /// Passes when the handshake is complete.

@@ -38,6 +38,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     states(&mut out, node, &snapshot);
     checks(&mut out, node);
     names(&mut out, node);
+    super::tls::collect(&mut out, node);
     access_log(&mut out, node);
     process(&mut out, node);
     out.finish()

@@ -8,3 +8,4 @@ mod flows;
 pub(crate) mod metrics;
 pub(crate) mod overload;
 mod process;
+mod tls;

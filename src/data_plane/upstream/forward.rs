@@ -30,6 +30,9 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoin
     encode::field(out, b"Host", host);
     write_client_fields(out, x, request);
     write_forwarding_fields(out, conn, x, request);
+    if let Some(security) = &conn.security {
+        out.extend_from_slice(&security.client_fields);
+    }
     for (name, value) in outgoing.edits.additions() {
         encode::field(out, name, value);
     }
@@ -65,6 +68,8 @@ fn is_forwarded(field: &Field, trusted: bool) -> bool {
     match field.known {
         Known::Host | Known::Expect => false,
         Known::XForwardedFor | Known::Forwarded => false,
+        // Whoever trusts these must be able to trust that they are ours (RFC 9440 §2).
+        Known::ClientCert | Known::ClientCertChain => false,
         Known::XForwardedProto | Known::XForwardedHost | Known::XForwardedPort => false,
         Known::XRealIp | Known::XRequestId => trusted,
         _ => true,

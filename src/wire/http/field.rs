@@ -178,6 +178,8 @@ known! {
     XForwardedPort = "x-forwarded-port",
     XRealIp = "x-real-ip",
     XRequestId = "x-request-id",
+    ClientCert = "client-cert",
+    ClientCertChain = "client-cert-chain",
     ProxyStatus = "proxy-status",
     IdempotencyKey = "idempotency-key",
     Location = "location",

@@ -54,12 +54,12 @@ fn probe(addr: Addr, health: &str) -> Probe {
     );
     let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
     let snapshot = compile(&config, 1, None).unwrap().snapshot;
-    plan(&config, &snapshot).pop().unwrap()
+    plan(&config, &snapshot, None).pop().unwrap()
 }
 
 fn perform(probe: &Probe) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    match runtime.block_on(probe.check.perform(&probe.addr)) {
+    match runtime.block_on(probe.check.perform(&probe.addr, "")) {
         Verdict::Passed => Ok(()),
         Verdict::Failed(finding) => Err(finding.to_string()),
         Verdict::Void(finding) => Err(format!("void: {finding}")),
@@ -309,7 +309,7 @@ fn the_first_endpoints_of_all_upstreams_are_checked_first() {
     );
     let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
     let snapshot = compile(&config, 1, None).unwrap().snapshot;
-    let order: Vec<_> = plan(&config, &snapshot)
+    let order: Vec<_> = plan(&config, &snapshot, None)
         .iter()
         .map(|probe| format!("{}{}", probe.upstream, probe.addr.ip().unwrap().port()))
         .collect();
@@ -331,6 +331,7 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
     let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
     let plane = spawn(Start {
+        secrets: None,
         config,
         file: None,
         watch: false,
