@@ -2,7 +2,7 @@
 
 use crate::help;
 use clap::{Args, Parser, Subcommand};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 
@@ -32,6 +32,9 @@ pub(crate) enum Command {
     /// Ask a running Ringway how it is
     #[command(after_help = help::STATUS_SHORT, after_long_help = help::STATUS)]
     Status(Status),
+    /// Say what becomes of a request, and why: route, filters, timeouts, endpoint, with the lines that decide
+    #[command(after_help = help::EXPLAIN_SHORT, after_long_help = help::EXPLAIN)]
+    Explain(Explain),
     /// Say what a new configuration would change, and what that means for what is under way
     #[command(after_help = help::PLAN_SHORT, after_long_help = help::PLAN)]
     Plan(Plan),
@@ -156,6 +159,34 @@ pub(crate) struct Status {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Method of the request
+    #[arg(value_name = "METHOD")]
+    pub(crate) method: String,
+    /// `http://HOST[:PORT]/PATH?QUERY`, or only the path
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// A header field, `Name: value`; repeatable
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    pub(crate) headers: Vec<String>,
+    /// Address that the connection comes from [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub(crate) from: Option<IpAddr>,
+    /// Name of the listener [default: the one on the URL's port, or the first that fits its scheme]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) listener: Option<String>,
+    /// Ask this configuration file; nobody has to run
+    #[arg(long, value_name = "FILE", conflicts_with = "admin")]
+    pub(crate) config: Option<PathBuf>,
+    /// Ask the running one at this admin address, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin)]
+    pub(crate) admin: Option<AdminAddr>,
+    /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -347,10 +378,13 @@ mod tests {
 
     #[test]
     fn words_of_other_commands_are_refused() {
-        for line in ["ringway top", "ringway explain GET /", "ringway config"] {
+        for line in ["ringway top", "ringway explain GET", "ringway config"] {
             let kind = refusal(line);
-            let expected =
-                [ErrorKind::InvalidSubcommand, ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand];
+            let expected = [
+                ErrorKind::InvalidSubcommand,
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+                ErrorKind::MissingRequiredArgument,
+            ];
             assert!(expected.contains(&kind), "{line}: {kind:?}");
         }
     }
@@ -359,7 +393,9 @@ mod tests {
     fn every_subcommand_is_in_the_help_and_teaches_by_example() {
         let mut command = CommandLine::command();
         let top = command.render_long_help().to_string();
-        for name in ["run", "demo", "check", "config", "status", "plan", "reload", "endpoint", "version"] {
+        for name in
+            ["run", "demo", "check", "config", "status", "explain", "plan", "reload", "endpoint", "version"]
+        {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");
             let long = sub.render_long_help().to_string();
@@ -371,7 +407,7 @@ mod tests {
             let long = form.render_long_help().to_string();
             assert!(long.contains(&format!("ringway config {}", form.get_name())), "no example:\n{long}");
         }
-        for later in ["explain", "drain", "top"] {
+        for later in ["drain", "top"] {
             assert!(!top.contains(&format!("\n  {later} ")), "{later} is listed:\n{top}");
         }
     }

@@ -108,6 +108,22 @@ Examples:
 
 Exit status: 0 when it answered; 1 when it did not.";
 
+pub(crate) const EXPLAIN_SHORT: &str = "`ringway explain --help` shows examples.";
+pub(crate) const EXPLAIN: &str = "\
+Asks the code that serves requests what it would do with this one: which listener, which route, what
+the routes before it lacked, what filters change, which timeouts and retries are in force and which
+line says so, which upstream, how its endpoints are, which of them is chosen, or what Ringway answers
+by itself. Nothing is sent. (An upstream that balances in turns loses one turn.)
+
+Examples:
+  ringway explain GET http://shop.example.com/api/v2/x -H 'X-Beta: 1' --from 203.0.113.9
+  ringway explain GET http://shop.example.com/ --config new.kdl     a file; nobody has to run
+  ringway explain POST /upload -H 'Host: a.example' -H 'Content-Length: 99999999'
+  ringway explain GET / --json | jq .outcome
+
+Exit status: 0 when it was explained, whatever becomes of the request; 1 when the running one could
+not be asked; 2 when the question or the configuration is wrong.";
+
 pub(crate) const PLAN_SHORT: &str = "`ringway plan --help` shows examples and what the words mean.";
 pub(crate) const PLAN: &str = "\
 Compares two configurations object by object, by name: moving things about in the file is no change.

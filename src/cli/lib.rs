@@ -18,6 +18,7 @@ mod demo;
 mod egress;
 mod endpoint;
 mod exit;
+mod explain;
 mod flows;
 mod help;
 mod limits;
@@ -62,6 +63,7 @@ fn perform(command: Command) -> Exit {
         Command::Check(args) => check::check(&args),
         Command::Config(args) => show::show(&args),
         Command::Status(args) => status::status(&args),
+        Command::Explain(args) => explain::explain(&args),
         Command::Plan(args) => plan::plan(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),

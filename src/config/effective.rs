@@ -1,7 +1,7 @@
 //! `ringway config show --effective`: every value, and where it comes from.
 
 use crate::document::Reference;
-use crate::model::{Config, Origin};
+use crate::model::{Config, Origin, Route, Site, Upstream};
 use serde::Serialize;
 use serde_json::Value;
 use std::fmt;
@@ -31,6 +31,25 @@ impl Config {
         listing.walk(&self.to_value(), "", "");
         listing.inherited();
         Effective { values: listing.values }
+    }
+}
+
+impl Config {
+    /// The values of one route of `site`, with what it takes over, named from the route on.
+    pub fn effective_of_route(&self, site: &Site, route: &Route) -> Vec<EffectiveValue> {
+        let mut listing = Listing { config: self, values: Vec::new() };
+        // There is nothing in it that JSON could not hold.
+        listing.walk(&serde_json::to_value(route).unwrap_or_default(), &route.origin.pointer, "");
+        listing.inherited_of(site, route, "");
+        listing.values
+    }
+
+    /// The values of one upstream but for its endpoints, named from the upstream on.
+    pub fn effective_of_upstream(&self, upstream: &Upstream) -> Vec<EffectiveValue> {
+        let mut listing = Listing { config: self, values: Vec::new() };
+        listing.walk(&serde_json::to_value(upstream).unwrap_or_default(), &upstream.origin.pointer, "");
+        listing.values.retain(|value| !value.name.starts_with("endpoint ") && value.name != "name");
+        listing.values
     }
 }
 
@@ -86,48 +105,39 @@ impl Listing<'_> {
             let names: Vec<String> =
                 site.names.iter().map(|name| format!("{:?}", name.to_string())).collect();
             for route in &site.routes {
-                let name = |rest: &str| {
-                    format!("site {} route {:?} {rest}", names.join(" "), route.matcher.to_string())
-                };
-                let mut put = |rest: &str, value: Option<Value>, origins: &[(&Origin, &str)]| {
-                    let written = |(origin, member): &(&Origin, &str)| {
-                        config.provenance.written(&format!("{}{member}", origin.pointer))
-                    };
-                    let from = origins
-                        .iter()
-                        .find_map(written)
-                        .map_or("default".to_owned(), |place| place.to_string());
-                    let value = value.map_or("\"off\"".to_owned(), |value| value.to_string());
-                    self.values.push(EffectiveValue { name: name(rest), value, from });
-                };
-                let text =
-                    |duration: std::time::Duration| Value::from(crate::literal::print_duration(&duration));
-                if route.timeouts.total.is_none() {
-                    put("timeouts total", route.total(site).map(text), &[(&site.origin, "/timeouts/total")]);
-                }
-                if route.timeouts.per_try.is_none() {
-                    put(
-                        "timeouts per-try",
-                        route.per_try(site).map(text),
-                        &[(&site.origin, "/timeouts/per-try")],
-                    );
-                }
-                if let (None, Some(upstream)) = (route.timeouts.response_header, one_upstream(config, route))
-                {
-                    let value = route.response_header(&upstream.timeouts).map(text);
-                    put(
-                        "timeouts response-header",
-                        value,
-                        &[(&upstream.origin, "/timeouts/response-header")],
-                    );
-                }
-                if route.retry.is_none() && route.upstreams().next().is_some() {
-                    let retry = route.retry();
-                    let on: Vec<String> = retry.on.iter().map(ToString::to_string).collect();
-                    put("retry attempts", Some(retry.attempts.into()), &[]);
-                    put("retry on", Some(on.join(",").into()), &[]);
-                }
+                let name = format!("site {} route {:?}", names.join(" "), route.matcher.to_string());
+                self.inherited_of(site, route, &name);
             }
+        }
+    }
+
+    fn inherited_of(&mut self, site: &Site, route: &Route, name: &str) {
+        let config = self.config;
+        let mut put = |rest: &str, value: Option<Value>, origins: &[(&Origin, &str)]| {
+            let written = |(origin, member): &(&Origin, &str)| {
+                config.provenance.written(&format!("{}{member}", origin.pointer))
+            };
+            let from =
+                origins.iter().find_map(written).map_or("default".to_owned(), |place| place.to_string());
+            let value = value.map_or("\"off\"".to_owned(), |value| value.to_string());
+            self.values.push(EffectiveValue { name: joined(name, rest), value, from });
+        };
+        let text = |duration: std::time::Duration| Value::from(crate::literal::print_duration(&duration));
+        if route.timeouts.total.is_none() {
+            put("timeouts total", route.total(site).map(text), &[(&site.origin, "/timeouts/total")]);
+        }
+        if route.timeouts.per_try.is_none() {
+            put("timeouts per-try", route.per_try(site).map(text), &[(&site.origin, "/timeouts/per-try")]);
+        }
+        if let (None, Some(upstream)) = (route.timeouts.response_header, one_upstream(config, route)) {
+            let value = route.response_header(&upstream.timeouts).map(text);
+            put("timeouts response-header", value, &[(&upstream.origin, "/timeouts/response-header")]);
+        }
+        if route.retry.is_none() && route.upstreams().next().is_some() {
+            let retry = route.retry();
+            let on: Vec<String> = retry.on.iter().map(ToString::to_string).collect();
+            put("retry attempts", Some(retry.attempts.into()), &[]);
+            put("retry on", Some(on.join(",").into()), &[]);
         }
     }
 }

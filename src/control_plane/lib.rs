@@ -9,6 +9,7 @@
 //!   admin/       the HTTP API                               telemetry/   metrics, access log
 //!   budget.rs    memory on paper                           overload.rs  what is said of overload
 //!   deploy/      the door through which later generations get into force
+//!   explain/     what becomes of a request, and why
 //!   names/       what names of endpoints stand for
 //!   watch.rs     the configuration file, watched
 //!   plane.rs     starts and stops all of them               node.rs      what they share
@@ -20,6 +21,7 @@ mod budget;
 mod certificates;
 pub mod compile;
 mod deploy;
+mod explain;
 mod names;
 mod node;
 mod notice;
@@ -33,6 +35,7 @@ pub use budget::{Budget, DoesNotFit, LimitFrom, MemoryLimit, OfWorker, Row};
 pub use certificates::Secrets;
 pub use compile::{Compiled, Problem, compile};
 pub use deploy::{Bound, Entrances, Wake};
+pub use explain::{Explanation, Question, Subject, Unclear, explain};
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
 pub use telemetry::access_log::Formatter;

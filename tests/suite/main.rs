@@ -13,6 +13,7 @@ mod harness;
 mod admission;
 mod balancing;
 mod endpoints;
+mod explain;
 mod faults;
 mod forwarding;
 mod harness_itself;

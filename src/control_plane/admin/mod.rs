@@ -10,12 +10,13 @@
 //!   status.rs   /v1/status                                 upstreams.rs, admission.rs  /v1/upstreams
 //!   overload.rs how hard pressed the node is, in /v1/status
 //!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
-//!   config.rs   /v1/config, /v1/reload
+//!   config.rs   /v1/config, /v1/reload                     explain.rs   /v1/explain
 //! ```
 
 mod admission;
 mod config;
 mod endpoint;
+mod explain;
 mod flows;
 mod guard;
 mod overload;
@@ -63,6 +64,7 @@ fn changes(reach: guard::Reach) -> Router<Asked> {
     Router::new()
         .route("/v1/upstreams/{upstream}/endpoints/{address}", post(endpoint::set))
         .route("/v1/reload", post(config::reload))
+        .route("/v1/explain", post(explain::ask).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)))
         .route("/v1/config", put(config::replace).layer(DefaultBodyLimit::max(CONFIG_BYTES_MAX)))
         .route_layer(middleware::from_fn_with_state(reach, guard::admit_change))
 }
@@ -82,6 +84,8 @@ impl FromRef<Asked> for Arc<Node> {
 
 /// Of a request; most of what is sent here is a few words.
 const BODY_BYTES_MAX: usize = 16 << 10;
+/// Of a request that is asked about.
+const REQUEST_BYTES_MAX: usize = 128 << 10;
 /// Of a configuration; as for a file.
 const CONFIG_BYTES_MAX: usize = 4 << 20;
 

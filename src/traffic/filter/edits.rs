@@ -56,6 +56,11 @@ impl FieldEdits {
         self.added.iter().map(|(name, value)| (name.of(&self.bytes), value.of(&self.bytes)))
     }
 
+    /// Names of the received fields that are dropped.
+    pub fn dropped(&self) -> impl Iterator<Item = &[u8]> {
+        self.dropped.iter().map(|name| name.of(&self.bytes))
+    }
+
     /// Whether the fields are passed on as they came.
     pub fn is_empty(&self) -> bool {
         self.dropped.is_empty() && self.added.is_empty()
