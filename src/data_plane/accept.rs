@@ -200,10 +200,8 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     let generation = worker.generation_of(listener);
     let served = &generation.listeners[listener.index()];
     if served.passthrough().is_some() {
-        worker.rt.spawn(async move {
-            let cause = downstream::tcp::serve(&owner, stream, listener, peer, place).await;
-            member.leave(&owner, cause);
-        });
+        let leave = move |worker: &Worker, cause| member.leave(worker, cause);
+        worker.rt.spawn(downstream::tcp::serve(&owner, stream, listener, peer, place, leave));
     } else if let Some(acceptor) = &served.tls {
         let (acceptor, patience) = (Arc::clone(acceptor), served.timeouts.handshake);
         worker.rt.spawn(async move {

@@ -65,6 +65,8 @@ pub(crate) struct Pump<'a> {
     pub(crate) stats: &'a Moved,
     pub(crate) up: Direction,
     pub(crate) down: Direction,
+    /// When the endpoint's first bytes came.
+    pub(crate) answered: Option<Instant>,
     /// When the last byte moved.
     moved: Instant,
 }
@@ -76,8 +78,6 @@ pub(crate) struct Direction {
     /// What was on its way to the receiver when the idle timer looked last; `None` when bytes have come since.
     held: Option<u64>,
     pub(crate) bytes: u64,
-    /// When its first bytes came.
-    pub(crate) began: Option<Instant>,
 }
 
 enum State {
@@ -171,7 +171,7 @@ impl Direction {
     /// Nothing has passed.
     pub(crate) fn new(can_splice: bool) -> Direction {
         let way = if can_splice { Way::FIRST } else { Way::Never };
-        Direction { way, state: State::Receiving, held: None, bytes: 0, began: None }
+        Direction { way, state: State::Receiving, held: None, bytes: 0 }
     }
 
     fn has_ended(&self) -> bool {
@@ -284,6 +284,7 @@ impl<'a> Pump<'a> {
             stats,
             up: Direction::new(can_splice),
             down: Direction::new(can_splice),
+            answered: None,
             moved: worker.rt.now(),
         }
     }
@@ -344,15 +345,15 @@ impl<'a> Pump<'a> {
         if let Poll::Ready(Err(from_broke)) = up {
             return Poll::Ready(if from_broke { Stopped::ClientBroke } else { Stopped::UpstreamBroke });
         }
-        let began = self.down.bytes == 0;
+        let is_first = self.down.bytes == 0;
         let down = self.down.poll(
             cx,
             (upstream, client),
             |bytes, spliced| count(bytes, spliced, &stats.down_bytes),
             stats,
         );
-        if began && self.down.bytes > 0 {
-            self.down.began = Some(now);
+        if is_first && self.down.bytes > 0 {
+            self.answered = Some(now);
             answered();
         }
         if let Poll::Ready(Err(from_broke)) = down {

@@ -208,6 +208,34 @@ both! {
         ringway.stop_after(peer);
     }
 
+    fn r158_idle_flows_hold_little_memory_and_no_buffer(io) {
+        const FLOWS: usize = 3000;
+        let held = std::sync::Mutex::new(Vec::new());
+        let peer = Peer::start(move |mut stream| {
+            expect(&mut stream, b"x");
+            stream.write_all(b"y").expect("the client is there");
+            held.lock().expect("nobody panics").push(stream);
+        });
+        let ringway = start(&[peer.address()], ("workers 1\n", "", ""), io);
+        let open = |count: usize| -> Vec<TcpStream> {
+            let one = |_| {
+                let mut client = connect(&ringway);
+                client.write_all(b"x").expect("sent");
+                expect(&mut client, b"y");
+                client
+            };
+            (0..count).map(one).collect()
+        };
+        let first = open(FLOWS / 10);
+        let before = ringway.resident_bytes();
+        let second = open(FLOWS);
+        let grown = ringway.resident_bytes().saturating_sub(before) / FLOWS as u64;
+        // 2.6 KiB of two sockets and a task; what an allocator keeps in reserve comes on top.
+        assert!(grown < 4 << 10, "{grown} bytes per idle flow");
+        assert_eq!(ringway.status()["workers"][0]["leases"], 0);
+        ringway.stop_after((first, second, peer));
+    }
+
     fn r158_a_silent_connection_ends_when_it_was_idle_for_long_enough(io) {
         let peer = Peer::start(|mut stream| expect_reset(&mut stream));
         let ringway = start(&[peer.address()], ("", "timeouts { idle \"200ms\"; }", ""), io);

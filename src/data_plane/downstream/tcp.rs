@@ -55,14 +55,17 @@ struct Opened {
     patience: Patience,
 }
 
-/// Serves a connection to its end and tells why it ended. `peer` is None on a Unix socket.
-pub(crate) async fn serve(
+/// Serves a connection to its end, and then says to `leave` why it ended. `peer` is None on a Unix socket.
+///
+/// No `async fn`: what such a function is given lies in its future twice, once it has been moved to where it is used.
+pub(crate) fn serve(
     worker: &Rc<Worker>,
     stream: Stream,
     listener: ListenerId,
     peer: Option<SocketAddr>,
     place: Place,
-) -> Cause {
+    leave: impl FnOnce(&Worker, Cause) + 'static,
+) -> impl Future<Output = ()> + 'static {
     let conn = Client {
         worker: Rc::clone(worker),
         timer: worker.rt.timer(),
@@ -76,17 +79,29 @@ pub(crate) async fn serve(
         place,
         requests: 0,
     };
-    let Some(mut flow) = begin(&conn) else { return Cause::Internal };
-    // Boxed: what a connection needs on its way to an endpoint is several times what it needs from then on.
-    let cause = match Box::pin(open(&conn, &mut flow)).await {
-        Ok(opened) => pass(&conn, &mut flow, opened).await,
-        Err(cause) => cause,
+    through(conn, leave)
+}
+
+async fn through(conn: Client, leave: impl FnOnce(&Worker, Cause)) {
+    let cause = match begin(&conn) {
+        Some(mut flow) => {
+            // Boxed: what a connection needs on its way to an endpoint is several times what it needs from then on.
+            let cause = match Box::pin(open(&conn, &mut flow)).await {
+                Ok(opened) => pass(&conn, &mut flow, opened).await,
+                Err(cause) => cause,
+            };
+            finish::flow(&conn, &flow, cause);
+            cause
+        }
+        None => Cause::Internal,
     };
-    finish::flow(&conn, &flow, cause);
+    let worker = Rc::clone(&conn.worker);
     if cause != Cause::FlowClosed {
         conn.stream.reset();
+    } else {
+        drop(conn);
     }
-    cause
+    leave(&worker, cause);
 }
 
 /// The flow of a connection that has just arrived; `None` when its listener is none of TCP.
@@ -115,7 +130,7 @@ fn choose_upstream(passthrough: &Passthrough, _first: &[u8]) -> UpstreamId {
 }
 
 /// Finds an endpoint and connects to it.
-async fn open(conn: &Client, flow: &mut Flow) -> Result<Opened, Cause> {
+async fn open(conn: &Client, flow: &mut Flow) -> Result<Box<Opened>, Cause> {
     let worker = &*conn.worker;
     overload::admit(worker)?;
     let generation = worker.generation_of(conn.listener);
@@ -133,7 +148,7 @@ async fn open(conn: &Client, flow: &mut Flow) -> Result<Opened, Cause> {
     worker.give_back(x);
     let (link, presence) = opened?;
     let patience = Patience { idle: passthrough.idle, half_closed: passthrough.half_closed };
-    Ok(Opened { link, presence, patience })
+    Ok(Box::new(Opened { link, presence, patience }))
 }
 
 /// Tries endpoints until one accepts or the rules say that no other may be tried.
@@ -176,24 +191,23 @@ async fn connect(
 }
 
 /// Passes bytes on until the flow ends.
-async fn pass(conn: &Client, flow: &mut Flow, opened: Opened) -> Cause {
-    let Opened { link, mut presence, patience } = opened;
+async fn pass(conn: &Client, flow: &mut Flow, mut opened: Box<Opened>) -> Cause {
+    let Opened { link, presence, patience } = &mut *opened;
     let worker = &*conn.worker;
     let stats = Arc::clone(&flow.stats);
     let moved = &stats.shard(worker.id).moved;
-    let mut pump = Pump::new(worker, (&conn.stream, conn.place), &link, &conn.timer, patience, moved);
+    let mut pump = Pump::new(worker, (&conn.stream, conn.place), link, &conn.timer, *patience, moved);
     let stopped = pump.run(|| presence.praise()).await;
     (flow.bytes_up, flow.bytes_down) = (pump.up.bytes, pump.down.bytes);
-    if let Some(began) = pump.down.began {
-        flow.phases.mark(Phase::Wait, began);
-    }
-    let end = if pump.down.began.is_some() { Phase::Receive } else { Phase::Wait };
-    flow.phases.mark(end, worker.rt.now());
-    if stopped != Stopped::Ended {
-        link.reset();
+    let now = worker.rt.now();
+    flow.phases.mark(Phase::Wait, pump.answered.unwrap_or(now));
+    if pump.answered.is_some() {
+        flow.phases.mark(Phase::Receive, now);
     }
     if stopped == Stopped::Ended {
         presence.praise();
+    } else {
+        opened.link.reset();
     }
     match stopped {
         Stopped::Ended => Cause::FlowClosed,
