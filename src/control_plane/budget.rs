@@ -102,6 +102,8 @@ const ROUTE_BYTES: u64 = 2 * (3 << 10);
 const ENDPOINT_BYTES: u64 = 2 * 512;
 /// An idle client connection without its kernel memory; see "Memory, on paper".
 const CONNECTION_BYTES: u64 = 2 << 10;
+/// An idle flow of a TCP listener, likewise.
+const FLOW_BYTES: u64 = 3 << 10;
 /// Relay buffers of a worker are not bounded below this: a handful of large ones.
 const RELAY_MIN: u64 = 1 << 20;
 
@@ -129,7 +131,10 @@ impl Budget {
         let left = left - pipes * workers * PIPE_BYTES;
         let relay = (left / 3 / workers).max(RELAY_MIN).min(limits.relay_buffers_bytes_max);
         limits.relay_buffers_bytes_max = relay;
-        let for_connections = left.saturating_sub(relay * workers) / (CONNECTION_BYTES + SOCKET_BYTES);
+        // One bound holds for connections of all kinds, so the dearer kind counts: a flow always has two sockets.
+        let has_flows = snapshot.listeners.iter().any(|listener| listener.passthrough().is_some());
+        let (connection, sockets) = if has_flows { (FLOW_BYTES, 2) } else { (CONNECTION_BYTES, 1) };
+        let for_connections = left.saturating_sub(relay * workers) / (connection + sockets * SOCKET_BYTES);
         let each = u32::try_from(for_connections / workers).unwrap_or(u32::MAX).max(1);
         limits.connections_max = limits.connections_max.min(each);
         let connections = u64::from(limits.connections_max) * workers;
@@ -137,8 +142,8 @@ impl Budget {
         rows.extend([
             Row::traffic("relay buffers of a worker", workers, relay),
             Row::traffic("pipes of a worker", pipes * workers, PIPE_BYTES),
-            Row::traffic("client connections, idle", connections, CONNECTION_BYTES),
-            Row::traffic("their sockets in the kernel", connections, SOCKET_BYTES),
+            Row::traffic("client connections, idle", connections, connection),
+            Row::traffic("their sockets in the kernel", connections * sockets, SOCKET_BYTES),
         ]);
         Ok(Budget::of(rows, limit))
     }
@@ -177,9 +182,26 @@ mod tests {
     fn plan(bytes: u64, limits: &mut Limits) -> Result<Budget, DoesNotFit> {
         let address = |text: &str| config::Address::Ip(text.parse().expect("an address"));
         let config = config::from_args(&[address("127.0.0.1:0")], &[address("127.0.0.1:9001")]);
-        let snapshot = crate::compile(&config, 2, None).expect("it is complete").snapshot;
+        plan_of(&config, bytes, limits)
+    }
+
+    fn plan_of(config: &config::Config, bytes: u64, limits: &mut Limits) -> Result<Budget, DoesNotFit> {
+        let snapshot = crate::compile(config, 2, None).expect("it is complete").snapshot;
         let limit = MemoryLimit { bytes, from: LimitFrom::ControlGroup };
         Budget::plan(&snapshot, limits, (2, OF_WORKER), limit)
+    }
+
+    #[test]
+    fn r141_connections_that_are_passed_through_count_with_both_of_their_sockets() {
+        let address = |text: &str| config::Address::Ip(text.parse().expect("an address"));
+        let (front, back) = (address("127.0.0.1:0"), address("127.0.0.1:9001"));
+        let with_tcp =
+            config::from_args_with_tcp(std::slice::from_ref(&front), std::slice::from_ref(&front), &[back]);
+        let (mut http, mut both) = (Limits::DEFAULT, Limits::DEFAULT);
+        plan(128 << 20, &mut http).expect("it fits");
+        let budget = plan_of(&with_tcp, 128 << 20, &mut both).expect("it fits");
+        assert!(both.connections_max * 3 < http.connections_max * 2, "{both:?} {http:?}");
+        assert!(budget.sum_bytes <= 128 << 20, "{budget:?}");
     }
 
     #[test]
