@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::harness::http2::{
     self, CANCEL, END_STREAM, Http2Client, INTERNAL_ERROR, Line, NO_ERROR, request, request_with,
 };
-use crate::harness::{Gate, Origin, Reply, Ringway, Setup, wait_until};
+use crate::harness::{Folder, Gate, Origin, Reply, Ringway, Setup, wait_until};
 
 /// A listener that speaks it.
 const CLEARTEXT: &str = "http2 \"cleartext\"";
@@ -445,6 +445,43 @@ both! {
         assert_eq!(status_of(&request("POST", "/"), b"01234567890"), 413);
         assert_eq!(status_of(&request("POST", "/"), b"0123456789"), 200);
         ringway.stop_after((client, origin));
+    }
+
+    fn with_tls_the_handshake_decides(io) {
+        let origin = Origin::ok("x");
+        let folder = Folder::new();
+        let (cert, key) = (folder.path().join("a.pem"), folder.path().join("a.key"));
+        let (cert, key) = (cert.display().to_string(), key.display().to_string());
+        let made = std::process::Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"])
+            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &cert])
+            .output();
+        assert!(made.is_ok_and(|made| made.status.success()), "openssl makes a certificate");
+        let listener = format!("http2 #true; tls {{ certificate cert=\"{cert}\" key=\"{key}\"; }}");
+        let ringway = Setup { listener: &listener, ..Setup::to(origin.address()) }.start(io);
+        let port = ringway.address("web").port();
+        let (url, to) = (format!("https://localhost:{port}/page"), format!("localhost:{port}:127.0.0.1"));
+        let curl = |more: &[&str]| {
+            let mut command = vec!["curl", "--silent", "--show-error", "--cacert", &cert, "--resolve", &to];
+            command.extend_from_slice(more);
+            command.push(&url);
+            said_by(&command)
+        };
+        assert!(curl(&["--http2", "--include"]).starts_with("HTTP/2 200"));
+        assert!(curl(&["--http1.1", "--include"]).starts_with("HTTP/1.1 200"));
+        let big = "d".repeat(300_000);
+        std::fs::write(folder.path().join("big"), &big).expect("a file");
+        let file = format!("@{}", folder.path().join("big").display());
+        assert_eq!(curl(&["--http2", "--data-binary", &file]), "x");
+        let load = said_by(&["h2load", "-n", "600", "-c", "3", "-m", "20", &format!("https://127.0.0.1:{port}/")]);
+        assert!(load.contains("600 done"), "{load}");
+        let records = ringway.records(3);
+        let protocols: Vec<_> = records[..3].iter().map(|record| record["protocol"].as_str()).collect();
+        assert_eq!(protocols, [Some("HTTP/2"), Some("HTTP/1.1"), Some("HTTP/2")]);
+        let forwarded = &origin.requests()[0];
+        assert_eq!(forwarded.head.get("x-forwarded-proto"), Some("https"));
+        assert_eq!(origin.requests()[2].body.len(), big.len());
+        ringway.stop_after(origin);
     }
 
     fn curl_and_h2load_are_served(io) {

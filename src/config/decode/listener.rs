@@ -1,9 +1,9 @@
 //! Entry points.
 
 use super::{Decoder, Scope};
-use crate::document::{Literal as Raw, Object};
+use crate::document::{Literal as Raw, Object, Scalar};
 use crate::literal::Bytes;
-use crate::model::{Http2, Listener, ListenerLimits, ListenerTimeouts};
+use crate::model::{Http2, Listener, ListenerLimits, ListenerTimeouts, ListenerTls};
 use crate::problem::Code;
 use std::time::Duration;
 
@@ -21,25 +21,38 @@ impl Decoder<'_> {
             unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
             abort_on_close: self.flag(scope, "abort-on-close"),
             http2: self.http2(scope),
-            tls: scope.member("tls").map(|tls| self.listener_tls(&tls)),
+            tls: self.tls_and_http2(scope),
             timeouts: self.listener_timeouts(&or_nothing("timeouts")),
             limits: self.listener_limits(&or_nothing("limits")),
             origin: self.origin(scope),
         }
     }
 
+    fn tls_and_http2(&mut self, scope: &Scope<'_>) -> Option<ListenerTls> {
+        let mut tls = self.listener_tls(&scope.member("tls")?);
+        // What it does besides has been reported already.
+        let says_so = |scalar: &Scalar| scalar.value == Raw::Bool(true);
+        tls.http2 = scope.scalar("http2").is_some_and(says_so);
+        Some(tls)
+    }
+
     fn http2(&mut self, scope: &Scope<'_>) -> Http2 {
         let Some(scalar) = scope.scalar("http2") else { return Http2::Off };
         match &scalar.value {
             Raw::Bool(false) => return Http2::Off,
+            Raw::Text(text) if text == "cleartext" && scope.has("tls") => {
+                let hint = "with TLS it is agreed upon: write http2 #true".to_owned();
+                let what = "this listener does not speak clear text".to_owned();
+                self.error(Code::Contradiction, scalar.span, what, Some(hint));
+            }
             Raw::Text(text) if text == "cleartext" => return Http2::Cleartext,
+            Raw::Bool(true) if scope.has("tls") => return Http2::On,
             Raw::Bool(true) => {
-                let hint =
-                    "for clients that begin to speak it without being asked, write http2 \"cleartext\"";
+                let hint = "add tls { … }, or, for clients that begin to speak it without being asked, write http2 \"cleartext\"";
                 let what = "HTTP/2 is agreed upon in TLS, which this listener does not speak".to_owned();
                 self.error(Code::Value, scalar.span, what, Some(hint.to_owned()));
             }
-            _ => self.wrong("http2", scalar, "#false or \"cleartext\""),
+            _ => self.wrong("http2", scalar, "#true, #false or \"cleartext\""),
         }
         Http2::Off
     }

@@ -20,6 +20,7 @@ impl Decoder<'_> {
             client_auth: scope.member("client-auth").map(|auth| self.client_auth(&auth)),
             min_version: self.literal_or(scope, "min-version", TlsVersion::default()),
             unknown_name: self.literal_or(scope, "unknown-name", UnknownName::default()),
+            http2: false,
             origin: self.origin(scope),
         }
     }

@@ -39,6 +39,8 @@ pub struct Listener {
 pub enum Http2 {
     #[default]
     Off,
+    /// Those that choose it in TLS (ALPN, RFC 9113 §3.2).
+    On,
     /// Those that begin with its preface, on a connection without TLS (RFC 9113 §3.3). HTTP/1.1 is spoken beside it.
     Cleartext,
 }
@@ -47,6 +49,7 @@ impl Serialize for Http2 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Http2::Off => serializer.serialize_bool(false),
+            Http2::On => serializer.serialize_bool(true),
             Http2::Cleartext => serializer.serialize_str("cleartext"),
         }
     }
@@ -58,7 +61,7 @@ impl JsonSchema for Http2 {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "oneOf": [{ "const": false }, { "const": "cleartext" }] })
+        json_schema!({ "oneOf": [{ "type": "boolean" }, { "const": "cleartext" }] })
     }
 }
 

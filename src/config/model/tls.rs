@@ -18,6 +18,9 @@ pub struct ListenerTls {
     pub min_version: TlsVersion,
     /// What clients get that ask for a name without a certificate. Default: the first certificate.
     pub unknown_name: UnknownName,
+    /// Clients are offered HTTP/2: what `http2` of the listener says, here because it is agreed upon in the handshake.
+    #[serde(skip)]
+    pub http2: bool,
     #[serde(skip)]
     pub origin: Origin,
 }

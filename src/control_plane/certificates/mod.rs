@@ -264,6 +264,7 @@ impl Loader<'_> {
         }
         let is_same = before.is_some_and(|before| {
             before.written.min_version == written.min_version
+                && before.written.http2 == written.http2
                 && before.written.unknown_name == written.unknown_name
                 && before.certificates.len() == certificates.len()
                 && before
@@ -406,7 +407,11 @@ fn accept(
             TlsVersion::V12 => MinVersion::Tls12,
             TlsVersion::V13 => MinVersion::Tls13,
         },
-        protocols: vec![b"http/1.1".to_vec()],
+        protocols: if written.http2 {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        } else {
+            vec![b"http/1.1".to_vec()]
+        },
         clients: clients.map(|kept| kept.value.clone()),
         tickets,
     })?;

@@ -79,7 +79,7 @@ fn http_limits(written: &ListenerLimits, body_bytes_max: u64) -> HttpLimits {
 fn http2(written: &config::model::Listener) -> Option<Http2Limits> {
     match written.http2 {
         Http2::Off => None,
-        Http2::Cleartext => Some(Http2Limits {
+        Http2::On | Http2::Cleartext => Some(Http2Limits {
             streams_max: written.limits.streams,
             // What is a little too long is answered, what is much too long ends the connection.
             block_bytes_max: saturated(written.limits.header).saturating_mul(2),

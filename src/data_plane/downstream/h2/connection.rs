@@ -95,7 +95,7 @@ pub(crate) async fn serve(client: Client, limits: Http2Limits, first: Buf, seat:
     }
     // The connection counts until the work of its last exchange has ended (R29).
     poll_fn(|_| if streams.open.get() == 0 { Poll::Ready(()) } else { Poll::Pending }).await;
-    cause
+    line.client.stream.tls_failure().map_or(cause, Cause::of_client_tls)
 }
 
 /// Heads that are read in one turn before others have theirs.

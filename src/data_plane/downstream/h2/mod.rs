@@ -28,7 +28,12 @@ pub(crate) enum Speaks {
 
 /// Tells by the first bytes. Only a client that sends a part of the preface is waited for, until the time for its head is
 /// over: then HTTP/1.1 has to make sense of what there is.
+///
+/// With TLS there is nothing left to tell: both sides have agreed.
 pub(crate) async fn tell(client: &Client, first: Buf) -> Speaks {
+    if client.security.is_some() {
+        return Speaks::Http2(first);
+    }
     if !PREFACE.starts_with(&first[..first.len().min(PREFACE.len())]) {
         return Speaks::Http1(first);
     }
