@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// An IP socket or a Unix socket path.
+/// An IP socket, a Unix socket path, or a socket that is open already.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addr {
     Ip(SocketAddr),
     Unix(PathBuf),
+    /// A listening socket that the process was started with, by its name. Nothing can be connected to it by that.
+    Passed(Box<str>),
 }
 
 impl Addr {
@@ -16,7 +18,7 @@ impl Addr {
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Addr::Ip(addr) => Some(*addr),
-            Addr::Unix(_) => None,
+            Addr::Unix(_) | Addr::Passed(_) => None,
         }
     }
 }
@@ -26,6 +28,7 @@ impl fmt::Display for Addr {
         match self {
             Addr::Ip(addr) => addr.fmt(f),
             Addr::Unix(path) => write!(f, "unix:{}", path.display()),
+            Addr::Passed(name) => write!(f, "fd:{name}"),
         }
     }
 }

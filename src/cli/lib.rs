@@ -24,6 +24,8 @@ mod help;
 mod limits;
 mod listen;
 mod memory;
+mod notify;
+mod passed;
 mod plan;
 mod reload;
 mod run;

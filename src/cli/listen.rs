@@ -2,9 +2,10 @@
 //!
 //! A socket that a generation shares with the one before is left alone: it keeps its place in the kernel, its queue and
 //! its handshakes. New ones are bound before the generation is published, so that failing changes nothing. Each worker gets a socket of its own (SO_REUSEPORT), so that the kernel spreads connections and no queue is shared.
-//! A Unix socket exists once; its workers share the queue.
+//! A Unix socket exists once, and so does one that was passed; their workers share the queue.
 
 use crate::exit::say;
+use crate::passed::Passed;
 use base::addr::Addr;
 use base::ids::{ListenerId, SocketId};
 use data_plane::{Listening, Usher};
@@ -36,6 +37,9 @@ impl BindError {
     /// What to do about it, when that is known.
     pub(crate) fn next_step(&self) -> Option<&'static str> {
         match self.error.kind() {
+            _ if matches!(self.addr, Addr::Passed(_)) => Some(
+                "start Ringway through its socket unit, whose FileDescriptorName= is the name, or bind an address",
+            ),
             _ if self.error.raw_os_error() == Some(EMFILE) => {
                 Some("raise the limit of descriptors, `ulimit -n`")
             }
@@ -66,6 +70,8 @@ pub(crate) struct Sockets {
     closed: Vec<(Addr, Instant)>,
     /// By worker.
     ushers: Vec<Usher>,
+    /// Open since before the process began.
+    passed: Passed,
 }
 
 /// A socket (one for each worker) that is listened on.
@@ -102,11 +108,18 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 const WAITING_MAX: usize = 1024;
 
 impl Sockets {
-    /// Binds all addresses of all listeners, for as many workers as there are ushers.
-    pub(crate) fn bind(snapshot: &Snapshot, ushers: Vec<Usher>) -> Result<Sockets, BindError> {
+    /// Binds all addresses of all listeners, for as many workers as there are ushers, unless a socket was passed for them.
+    pub(crate) fn bind(
+        snapshot: &Snapshot,
+        ushers: Vec<Usher>,
+        passed: Passed,
+    ) -> Result<Sockets, BindError> {
         let (open, new, closed) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut sockets = Sockets { open, new, closed, ushers };
+        let mut sockets = Sockets { open, new, closed, ushers, passed };
         sockets.bind_new(snapshot)?;
+        for (name, place) in sockets.passed.unused() {
+            say(format_args!("the passed socket \"{name}\" is used by no listener: {place}"));
+        }
         Ok(sockets)
     }
 
@@ -159,8 +172,12 @@ impl Sockets {
         Ok(())
     }
 
-    fn bind_for_all(&self, addr: &Addr) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
+    fn bind_for_all(&mut self, addr: &Addr) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
         let workers = self.ushers.len();
+        if let Some(found) = self.passed.find(addr) {
+            // Its file, if it has one, belongs to whoever made it.
+            return Ok((found?.share(workers)?, None));
+        }
         match addr {
             Addr::Ip(ip) => {
                 if ip.port() != 0 && !self.may_be_ours(ip.port()) {
@@ -174,9 +191,10 @@ impl Sockets {
             Addr::Unix(path) => {
                 let first = bind(addr, BindOptions::default())?;
                 let file = SocketFile(path.clone());
-                let others: Vec<_> = (1..workers).map(|_| first.try_clone()).collect::<io::Result<_>>()?;
-                Ok((std::iter::once(first).chain(others).collect(), Some(file)))
+                Ok((first.share(workers)?, Some(file)))
             }
+            // `Passed::find` knows what is wrong with each of these.
+            Addr::Passed(_) => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -245,7 +263,7 @@ mod tests {
 
     fn bound(listen: &[&str], workers: usize) -> Result<(Sockets, Vec<Vec<Listening>>), BindError> {
         let ushers = (0..workers).map(|_| data_plane::arrivals().0).collect();
-        let mut sockets = Sockets::bind(&snapshot(listen), ushers)?;
+        let mut sockets = Sockets::bind(&snapshot(listen), ushers, Passed::default())?;
         let first = sockets.first(1);
         Ok((sockets, first))
     }
@@ -306,8 +324,8 @@ mod tests {
         let [kept, gone, new] = [free(), free(), free()].map(|addr| addr.expect("a free port").to_string());
         let (usher, arrivals) = data_plane::arrivals();
         let first = snapshot(&[&kept, &gone]);
-        let mut sockets =
-            Sockets::bind(&first, vec![usher.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        let mut sockets = Sockets::bind(&first, vec![usher.clone()], Passed::default())
+            .unwrap_or_else(|error| panic!("{error}"));
         let started = sockets.first(1);
         let second = next(&[&new, &kept], &first);
         sockets.open(&second).expect("the port is free");
@@ -326,8 +344,8 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let (usher, _arrivals) = data_plane::arrivals();
         let first = snapshot(&["127.0.0.1:0"]);
-        let mut sockets =
-            Sockets::bind(&first, vec![usher.clone()]).unwrap_or_else(|error| panic!("{error}"));
+        let mut sockets = Sockets::bind(&first, vec![usher.clone()], Passed::default())
+            .unwrap_or_else(|error| panic!("{error}"));
         let _started = sockets.first(1);
         let before = sockets.addrs();
         let taken = taken.local_addr().expect("bound").to_string();

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::exit::{Exit, complain, say};
+use crate::notify::{READY, STOPPING, notify};
 use crate::start::Node;
 use crate::workers::Ending;
 use std::io;
@@ -71,6 +72,7 @@ impl Main {
 async fn serve(signals: &mut Signals, mut node: Node, watch: &mut dyn Watch) -> Exit {
     let Signals { terminate, interrupt, reopen, reload } = signals;
     let mut running = node.workers.count();
+    notify(READY);
     let mut exit = Exit::Good;
     let mut draining = false;
     let second = Duration::from_secs(1);
@@ -107,6 +109,7 @@ async fn serve(signals: &mut Signals, mut node: Node, watch: &mut dyn Watch) -> 
         };
         if stop && !draining {
             draining = true;
+            notify(STOPPING);
             node.control.begin_drain();
             node.workers.stop_gracefully();
         }

@@ -10,6 +10,7 @@ use crate::egress;
 use crate::exit::{Exit, complain, say};
 use crate::listen::Sockets;
 use crate::memory;
+use crate::passed::Passed;
 use crate::version::VERSION;
 use crate::workers::{Endings, Prepared, Workers};
 use base::addr::Addr;
@@ -55,7 +56,8 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
     let selection = probe(&config)?;
     sources(&snapshot)?;
     let (ushers, arrivals): (Vec<_>, Vec<_>) = (0..workers).map(|_| data_plane::arrivals()).unzip();
-    let mut sockets = Sockets::bind(&snapshot, ushers)
+    let passed = Passed::take().map_err(|error| complain(Exit::Failed, error, Some(PASSED_RIGHT)))?;
+    let mut sockets = Sockets::bind(&snapshot, ushers, passed)
         .map_err(|error| complain(Exit::Failed, &error, error.next_step()))?;
     let first = sockets.first(snapshot.generation);
 
@@ -127,6 +129,9 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
     announce(&node);
     Ok(node)
 }
+
+/// What a service manager has to do.
+const PASSED_RIGHT: &str = "sockets are passed as sd_listen_fds(3) describes it";
 
 /// Lowers the limits of later generations as those of the first one were, and tries sources that are new.
 fn bound_of_later(workers: usize, config: &Config) -> control_plane::Bound {
@@ -277,5 +282,6 @@ fn addr(address: &Address) -> Addr {
     match address {
         Address::Ip(addr) => Addr::Ip(*addr),
         Address::Unix(path) => Addr::Unix(path.clone()),
+        Address::Passed(name) => Addr::Passed(name.as_str().into()),
     }
 }

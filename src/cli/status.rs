@@ -57,7 +57,8 @@ pub(crate) fn place(admin: Option<&AdminAddr>, config: Option<&Path>) -> Result<
         )),
         Some(Address::Ip(addr)) => Ok(AdminAddr::Ip(reachable(*addr))),
         Some(Address::Unix(path)) => Ok(AdminAddr::Unix(path.clone())),
-        None => Err(complain(
+        // The admin API has no passed socket; the file did not load.
+        Some(Address::Passed(_)) | None => Err(complain(
             Exit::Refused,
             format_args!("{} does not switch the admin API on", file.display()),
             Some("add `admin { bind \"127.0.0.1:9901\" }`"),

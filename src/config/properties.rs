@@ -155,6 +155,7 @@ fn sound() -> impl Strategy<Value = String> {
         "workers 7\n",
         "zone \"eu-1a\"\n",
         "io \"epoll\"\n",
+        "listener \"passed\" { bind \"fd:web.1\"; }\n",
         "admin { bind \"127.0.0.1:9\" \"unix:/run/a.sock\"; }\n",
         "access-log { file \"a b\"; format \"combined\"; }\n",
         "access-log \"stdout\"\n",

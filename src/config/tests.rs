@@ -12,6 +12,12 @@ fn configs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs")
 }
 
+/// The example configurations.
+fn examples() -> Vec<PathBuf> {
+    let all = std::fs::read_dir(configs()).expect("the examples").flatten().map(|entry| entry.path());
+    all.filter(|path| path.is_file()).collect()
+}
+
 /// Variables that the example configurations name.
 struct Examples;
 
@@ -88,8 +94,7 @@ fn the_smallest_example_says_what_it_looks_like() {
 #[test]
 fn every_example_loads_without_a_warning_and_its_json_is_the_same_configuration() {
     let mut count = 0;
-    for entry in std::fs::read_dir(configs()).expect("the examples").flatten() {
-        let path = entry.path();
+    for path in examples() {
         let loaded = good(load_from(&path, &Examples));
         assert_eq!(loaded.warnings, Vec::new(), "{}", path.display());
         let second = again(&loaded.config, &Examples);
@@ -216,8 +221,8 @@ fn numbers_and_words_from_outside_are_read_as_such() {
 
 #[test]
 fn formatting_changes_the_layout_and_nothing_else() {
-    for entry in std::fs::read_dir(configs()).expect("the examples").flatten() {
-        let source = std::fs::read_to_string(entry.path()).expect("an example");
+    for path in examples() {
+        let source = std::fs::read_to_string(path).expect("an example");
         let formatted = crate::format(&source, "test.kdl").unwrap_or_else(|problems| panic!("{problems}"));
         let before = good(parse(&source, "test.kdl", Format::Kdl, &Examples));
         let after = good(parse(&formatted, "test.kdl", Format::Kdl, &Examples));

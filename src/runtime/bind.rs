@@ -30,6 +30,8 @@ impl Default for BindOptions {
 pub struct Bound {
     socket: Held,
     addr: Addr,
+    /// Other workers accept from the same queue.
+    shared: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,19 @@ impl Bound {
     /// A second descriptor of the same socket, with the same queue of connections.
     pub fn try_clone(&self) -> io::Result<Bound> {
         let Held::Kernel(fd) = &self.socket else { return Err(io::ErrorKind::Unsupported.into()) };
-        Ok(Bound { socket: Held::Kernel(fd.try_clone()?), addr: self.addr.clone() })
+        Ok(Bound { socket: Held::Kernel(fd.try_clone()?), addr: self.addr.clone(), shared: self.shared })
+    }
+
+    /// `count` descriptors of this socket, one for each of as many workers, which accept from one queue.
+    pub fn share(mut self, count: usize) -> io::Result<Vec<Bound>> {
+        self.shared = count > 1;
+        let mut all = (1..count).map(|_| self.try_clone()).collect::<io::Result<Vec<_>>>()?;
+        all.push(self);
+        Ok(all)
+    }
+
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// Takes over a socket that already listens, from another process for example.
@@ -56,7 +70,7 @@ impl Bound {
         let addr = sys::address(fd.as_raw_fd(), End::Local);
         let addr =
             addr.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a listening stream socket"))?;
-        Ok(Bound { socket: Held::Kernel(fd), addr })
+        Ok(Bound { socket: Held::Kernel(fd), addr, shared: false })
     }
 
     /// Gives the descriptor away; `Unsupported` when the network is simulated.
@@ -69,11 +83,11 @@ impl Bound {
 
     /// A socket of the kernel whose address is known.
     pub(crate) fn kernel(socket: OwnedFd, addr: Addr) -> Bound {
-        Bound { socket: Held::Kernel(socket), addr }
+        Bound { socket: Held::Kernel(socket), addr, shared: false }
     }
 
     pub(crate) fn simulated(number: RawFd, addr: Addr) -> Bound {
-        Bound { socket: Held::Simulated(number), addr }
+        Bound { socket: Held::Simulated(number), addr, shared: false }
     }
 
     /// The listener's number in its simulated network; `Unsupported` for a socket of the kernel.
@@ -105,14 +119,16 @@ pub fn bind(addr: &Addr, options: BindOptions) -> io::Result<Bound> {
             sys::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32)?;
         }
         Addr::Unix(path) => remove_stale(path, &to)?,
+        // `SockAddr::new` has refused it.
+        Addr::Passed(_) => {}
     }
     sys::bind(fd, &to)?;
     sys::listen(fd, i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     let addr = match addr {
-        Addr::Unix(_) => addr.clone(),
+        Addr::Unix(_) | Addr::Passed(_) => addr.clone(),
         Addr::Ip(_) => sys::address(fd, End::Local).unwrap_or_else(|| addr.clone()),
     };
-    Ok(Bound { socket: Held::Kernel(socket), addr })
+    Ok(Bound { socket: Held::Kernel(socket), addr, shared: false })
 }
 
 /// Removes the file of a Unix socket on which nobody listens.

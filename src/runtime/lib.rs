@@ -53,6 +53,7 @@ mod leases;
 mod listener;
 mod options;
 mod output;
+mod passed;
 mod pipe;
 mod piped;
 mod pressure;
@@ -83,6 +84,7 @@ pub use crate::datagram::{
 pub use crate::gap::Gaps;
 pub use crate::listener::Listener;
 pub use crate::options::{Gauges, Options};
+pub use crate::passed::passed;
 pub use crate::piped::{Arrived, Piped, Refusal};
 pub use crate::pressure::{Queued, ResidentMeter, StreamId, return_free_memory};
 pub use crate::probe::{DriverKind, IoChoice, ProbeError, Selection, probe};

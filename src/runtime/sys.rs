@@ -77,7 +77,7 @@ pub(crate) struct SockAddr {
 }
 
 impl SockAddr {
-    /// Fails for Unix paths that do not fit (107 bytes).
+    /// Fails for Unix paths that do not fit (107 bytes), and for sockets that are open already.
     pub(crate) fn new(addr: &Addr) -> io::Result<SockAddr> {
         match addr {
             Addr::Ip(addr) => Ok(SockAddr::ip(*addr)),
@@ -97,6 +97,9 @@ impl SockAddr {
                 }
                 let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
                 Ok(SockAddr::store(unix, len))
+            }
+            Addr::Passed(_) => {
+                Err(io::Error::new(io::ErrorKind::InvalidInput, "a passed socket has no address to use"))
             }
         }
     }
@@ -256,6 +259,21 @@ pub(crate) fn take_error(fd: RawFd) -> i32 {
     let result =
         unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &mut len) };
     if result == 0 { error } else { errno() }
+}
+
+/// An option that is a number.
+pub(crate) fn number_of(fd: RawFd, level: c_int, name: c_int) -> io::Result<c_int> {
+    let mut value: c_int = 0;
+    let mut len = size_of::<c_int>() as socklen_t;
+    // SAFETY: `value` is `len` bytes large and valid to write to.
+    check(unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &mut len) })?;
+    Ok(value)
+}
+
+/// Keeps the descriptor from programs that this process starts.
+pub(crate) fn set_close_on_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no memory is passed.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
 /// Switches the descriptor between blocking (ring) and non-blocking (epoll) mode.

@@ -12,12 +12,14 @@ use std::str::FromStr;
 /// `sun_path` of Linux without the terminating zero byte.
 const UNIX_PATH_BYTES_MAX: usize = 107;
 
-/// An address to bind or to connect to: `10.0.0.1:80`, `[::1]:80` or `unix:/run/web.sock`.
+/// An address to bind or to connect to: `10.0.0.1:80`, `[::1]:80` or `unix:/run/web.sock`; for listeners also `fd:web`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Ip(SocketAddr),
     /// An absolute path.
     Unix(PathBuf),
+    /// The name of a socket that the process is started with.
+    Passed(String),
 }
 
 impl fmt::Display for Address {
@@ -25,6 +27,7 @@ impl fmt::Display for Address {
         match self {
             Address::Ip(addr) => addr.fmt(f),
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Passed(name) => write!(f, "fd:{name}"),
         }
     }
 }
@@ -68,6 +71,9 @@ impl Literal for Address {
         if let Some(path) = text.strip_prefix("unix:") {
             return unix(path);
         }
+        if let Some(name) = text.strip_prefix("fd:") {
+            return passed(name);
+        }
         if let Ok(addr) = text.parse() {
             return Ok(Address::Ip(addr));
         }
@@ -87,6 +93,19 @@ impl Literal for Address {
         }
     }
 }
+
+/// As `FileDescriptorName=` of systemd has it.
+fn passed(name: &str) -> Result<Address, Misread> {
+    let plain = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':');
+    if !plain || name.is_empty() || name.len() > PASSED_NAME_BYTES_MAX {
+        return Err(Misread::Because(
+            "a passed socket has a name of at most 255 visible characters without \":\"".into(),
+        ));
+    }
+    Ok(Address::Passed(name.to_owned()))
+}
+
+const PASSED_NAME_BYTES_MAX: usize = 255;
 
 fn unix(path: &str) -> Result<Address, Misread> {
     if !path.starts_with('/') {

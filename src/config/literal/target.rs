@@ -74,6 +74,11 @@ impl Literal for Target {
             return name_of(name).map(|name| Target::Service { name });
         }
         match Address::read(text) {
+            // A host may be called "fd".
+            Ok(Address::Passed(port)) => match port.parse() {
+                Ok(port) if port > 0 => Ok(Target::Host { name: "fd".to_owned(), port }),
+                _ => Err(Misread::Because("only a listener can have a passed socket".into())),
+            },
             // It has the form of a name and a port.
             Err(Misread::Later) => {
                 let (name, port) = text.rsplit_once(':').ok_or(Misread::Form)?;

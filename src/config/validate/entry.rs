@@ -115,6 +115,11 @@ impl Check<'_> {
     fn admin(&mut self) {
         let admin = &self.config.admin;
         for (index, bind) in admin.binds.iter().enumerate() {
+            if matches!(bind, Address::Passed(_)) {
+                let what = "only a listener can have a passed socket".to_owned();
+                let hint = Some("bind \"unix:/run/ringway/admin.sock\"".to_owned());
+                self.error(Code::Value, &admin.origin, &format!("/bind/{index}"), what, hint);
+            }
             if let Address::Ip(addr) = bind
                 && !addr.ip().is_loopback()
             {

@@ -26,7 +26,7 @@ impl Reach {
     pub(crate) fn of(addr: &Addr) -> Reach {
         match addr {
             Addr::Ip(addr) if !addr.ip().is_loopback() => Reach::Remote,
-            Addr::Ip(_) | Addr::Unix(_) => Reach::Local,
+            Addr::Ip(_) | Addr::Unix(_) | Addr::Passed(_) => Reach::Local,
         }
     }
 }

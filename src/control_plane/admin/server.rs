@@ -32,6 +32,8 @@ impl Bound {
         let bound = match addr {
             Addr::Ip(addr) => std::net::TcpListener::bind(addr).map(Bound::Ip),
             Addr::Unix(path) => bind_unix(path),
+            // Validation has refused it.
+            Addr::Passed(_) => Err(io::ErrorKind::InvalidInput.into()),
         };
         bound.map_err(|error| io::Error::new(error.kind(), format!("admin cannot listen on {addr}: {error}")))
     }

@@ -51,6 +51,7 @@ pub(super) fn address(written: &Address) -> Addr {
     match written {
         Address::Ip(addr) => Addr::Ip(*addr),
         Address::Unix(path) => Addr::Unix(path.clone()),
+        Address::Passed(name) => Addr::Passed(name.as_str().into()),
     }
 }
 

@@ -87,6 +87,7 @@ impl Check {
                 self.over(stream, addr, name).await
             }
             Addr::Unix(path) => self.over(UnixStream::connect(path).await?, addr, name).await,
+            Addr::Passed(_) => Err(Finding::Unprepared("it is no address".to_owned())),
         }
     }
 

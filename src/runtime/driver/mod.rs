@@ -272,7 +272,10 @@ impl Driver {
     /// Takes over a listening socket, in the mode that this driver needs.
     pub(crate) fn adopt_listener(&mut self, token: Token, socket: Bound) -> io::Result<RawFd> {
         match self {
-            Driver::Ring(ring) => ring.adopt_listener(token, socket.into_owned_fd()?),
+            Driver::Ring(ring) => {
+                let shared = socket.is_shared();
+                ring.adopt_listener(socket.into_owned_fd()?, shared)
+            }
             Driver::Epoll(epoll) => epoll.adopt_listener(token, socket.into_owned_fd()?),
             Driver::Sim(sim) => sim.adopt_listener(token, socket.into_simulated()?),
         }

@@ -36,6 +36,8 @@ pub(crate) struct Ring {
     starved: VecDeque<Token>,
     /// By index of the token: the descriptor of its last receive, for repeating it.
     descriptors: Vec<RawFd>,
+    /// Listeners whose queue other rings have as well; a number that is used again for another is struck out then.
+    shared: Vec<RawFd>,
     /// The worker's event counter and where it is read to.
     wake: RawFd,
     wake_count: Box<u64>,
@@ -80,6 +82,7 @@ impl Ring {
             buffers,
             starved: VecDeque::new(),
             descriptors: Vec::new(),
+            shared: Vec::new(),
             wake,
             wake_count: Box::new(0),
             wake_armed: false,
@@ -93,8 +96,14 @@ impl Ring {
         Ok(())
     }
 
-    pub(crate) fn adopt_listener(&mut self, _: Token, socket: OwnedFd) -> io::Result<RawFd> {
+    /// `shared`: other rings accept from the same queue. The kernel wakes the one that has waited for longest and, with a
+    /// multishot accept, that is always the same; so these accept one connection at a time and go to the end of the line.
+    pub(crate) fn adopt_listener(&mut self, socket: OwnedFd, shared: bool) -> io::Result<RawFd> {
         sys::set_nonblocking(socket.as_raw_fd(), false)?;
+        self.shared.retain(|fd| *fd != socket.as_raw_fd());
+        if shared {
+            self.shared.push(socket.as_raw_fd());
+        }
         Ok(socket.into_raw_fd())
     }
 
@@ -146,9 +155,15 @@ impl Ring {
     }
 
     pub(crate) fn accept(&mut self, token: Token, fd: RawFd) {
-        let entry = opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build();
+        let entry = if self.shared.contains(&fd) {
+            opcode::Accept::new(Fd(fd), std::ptr::null_mut(), std::ptr::null_mut())
+                .flags(libc::SOCK_CLOEXEC)
+                .build()
+        } else {
+            opcode::AcceptMulti::new(Fd(fd)).flags(libc::SOCK_CLOEXEC).build()
+        };
         self.live += 1;
-        // SAFETY: the entry names no memory.
+        // SAFETY: the entry names no memory; the peer's address is not asked for.
         unsafe { self.kernel.push(entry.user_data(pack(Kind::Accept, token))) };
     }
 
