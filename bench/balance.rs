@@ -111,6 +111,7 @@ fn upstream(rules: &Rules, count: u32) -> Upstream {
         sticky: None,
         stats: Arc::new(UpstreamStats::new(1)),
         egress: None,
+        send_proxy: None,
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),
         success_rate: None,

@@ -109,6 +109,8 @@ pub struct Limits {
     /// Pipes of one worker, through which long bodies pass without being copied; each takes two descriptors. Default 64,
     /// fewer when the process has few descriptors.
     pub pipes_max: u32,
+    /// One PROXY header that a client of a listener sends. Default 8 KiB.
+    pub proxy_header_bytes_max: u32,
     /// Access-log records waiting for the writer, per worker. Default 4 MiB.
     pub log_ring_bytes: u32,
     /// Tasks run and completions reaped in one turn of the loop. Default 256.
@@ -124,6 +126,7 @@ impl Limits {
         relay_buffer_bytes_max: 256 << 10,
         relay_buffers_bytes_max: 64 << 20,
         pipes_max: 64,
+        proxy_header_bytes_max: 8 << 10,
         log_ring_bytes: 4 << 20,
         turn_budget: 256,
     };

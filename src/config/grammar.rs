@@ -129,6 +129,7 @@ static LISTENER: Node = Node {
     args: &["name"],
     children: &[
         values("bind"),
+        one("proxy-protocol", &PROXY_PROTOCOL),
         values("trusted-proxies"),
         flag("unsafe-underscore-fields"),
         flag("abort-on-close"),
@@ -137,7 +138,7 @@ static LISTENER: Node = Node {
         one("timeouts", &LISTENER_TIMEOUTS),
         one("limits", &LISTENER_LIMITS),
     ],
-    later: &["proxy-protocol", "http3", "headers", "limit"],
+    later: &["http3", "headers", "limit"],
     ..EMPTY
 };
 
@@ -166,6 +167,10 @@ static UPSTREAM_TLS: Node = Node {
     later: &["crl", "pin"],
     ..EMPTY
 };
+
+static PROXY_PROTOCOL: Node = Node { args: &["mode"], props: &["from", "timeout"], ..EMPTY };
+
+static SEND_PROXY: Node = Node { args: &["version"], props: &["tlvs", "checks"], ..EMPTY };
 
 static LISTENER_TIMEOUTS: Node = Node {
     children: &[
@@ -234,6 +239,7 @@ static UPSTREAM: Node = Node {
         value("protocol"),
         one("tls", &UPSTREAM_TLS),
         values("source"),
+        one("send-proxy", &SEND_PROXY),
         one("timeouts", &UPSTREAM_TIMEOUTS),
         one("limits", &UPSTREAM_LIMITS),
         one("dns", &DNS),
@@ -241,7 +247,7 @@ static UPSTREAM: Node = Node {
         one("adaptive-concurrency", &ADAPTIVE_CONCURRENCY),
         one("retry-budget", &RETRY_BUDGET),
     ],
-    later: &["send-proxy", "discovery"],
+    later: &["discovery"],
     ..EMPTY
 };
 

@@ -140,6 +140,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         listeners: vec![Listener {
             name: "listen".into(),
             binds: listen.to_vec(),
+            proxy_protocol: None,
             trusted_proxies: Vec::new(),
             unsafe_underscore_fields: false,
             abort_on_close: false,
@@ -164,6 +165,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             slow_start: Upstream::SLOW_START,
             protocol: Protocol::Http1,
             source: Vec::new(),
+            send_proxy: None,
             timeouts: UpstreamTimeouts::default(),
             limits: UpstreamLimits::default(),
             dns: DnsSettings::default(),

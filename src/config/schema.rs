@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 14] = [
+const REQUIRED: [(&str, &[&str]); 16] = [
     ("Listener", &["name", "bind"]),
     ("Tcp", &["name", "bind", "upstream"]),
     ("Upstream", &["name", "endpoints"]),
@@ -29,6 +29,8 @@ const REQUIRED: [(&str, &[&str]); 14] = [
     ("Respond", &["status"]),
     ("Redirect", &["status", "to"]),
     ("HeaderPair", &["name", "value"]),
+    ("ProxyProtocol", &["from"]),
+    ("SendProxy", &["version"]),
 ];
 
 /// The JSON Schema (draft 2020-12) of a configuration in JSON.

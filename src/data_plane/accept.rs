@@ -3,6 +3,7 @@
 use crate::bell::Seat;
 use crate::crowd::Place;
 use crate::downstream;
+use crate::downstream::proxy_header::{self, Announced, Arrival};
 use crate::entrance::Door;
 use crate::secure;
 use crate::worker::{Listening, Worker};
@@ -17,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 use traffic::Cause;
 use traffic::overload::{Admitted, TooMany};
+use traffic::proxy_protocol::Expected;
 
 /// First pause after the process ran out of descriptors or memory; doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -185,15 +187,57 @@ async fn room_or_end(worker: &Worker, door: &Door, room: &mut Seat, drain: &mut 
 fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     worker.stats.connections_accepted.add(1);
     let peer = stream.peer();
-    let Ok(admitted) = enter(worker, listener, peer) else {
-        worker.stats.connections_refused.add(1);
-        worker.stats.connections_closed.add(1);
-        worker.stats.count_close(Cause::ClientConnections);
-        // A reset leaves nothing behind in our kernel, and the client learns at once.
-        return stream.reset();
+    let expected = proxy_header::expected(worker, listener, peer.map(|peer| peer.ip()));
+    let entered = match expected {
+        Expected::Payload => enter(worker, listener, peer),
+        // Who the client is, the header says.
+        Expected::Header | Expected::Either => Ok(Admitted::UNCOUNTED),
+        Expected::Nothing => Err(Cause::ProxyPeerRefused),
+    };
+    let admitted = match entered {
+        Ok(admitted) => admitted,
+        Err(cause) => {
+            worker.stats.connections_refused.add(1);
+            worker.stats.connections_closed.add(1);
+            worker.stats.count_close(cause);
+            // A reset leaves nothing behind in our kernel, and the client learns at once.
+            return stream.reset();
+        }
     };
     count(worker, listener, |open| open + 1);
-    let place = worker.overload.crowd.join(stream.id(), worker.rt.now());
+    if expected == Expected::Payload {
+        return begin(worker, stream, listener, Arrival { peer, announced: None }, admitted);
+    }
+    // A task of its own, so that connections are not larger for what stands before a few of them.
+    let member = Member { listener, place: join(worker, &stream), admitted };
+    let owner = Rc::clone(worker);
+    worker.rt.spawn(async move {
+        let received = proxy_header::receive(&owner, &stream, listener, member.place, expected).await;
+        let entered =
+            received.and_then(|client| Ok((enter_announced(&owner, listener, client.as_deref())?, client)));
+        match entered {
+            Ok((admitted, announced)) => {
+                owner.overload.crowd.leave(member.place);
+                begin(&owner, stream, listener, Arrival { peer, announced }, admitted);
+            }
+            Err(cause) => {
+                // An orderly end for who looked whether we are there: nothing of it is lost.
+                if cause != Cause::NoRequest {
+                    stream.reset();
+                }
+                member.leave(&owner, cause);
+            }
+        }
+    });
+}
+
+fn join(worker: &Worker, stream: &Stream) -> Place {
+    worker.overload.crowd.join(stream.id(), worker.rt.now())
+}
+
+/// Starts the task of a connection that has been counted in. Its client is the peer, unless another one was announced.
+fn begin(worker: &Rc<Worker>, stream: Stream, listener: ListenerId, arrival: Arrival, admitted: Admitted) {
+    let place = join(worker, &stream);
     let member = Member { listener, place, admitted };
     let owner = Rc::clone(worker);
     // One task each: the state of one kind must not make connections of the other larger.
@@ -201,14 +245,14 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
     let served = &generation.listeners[listener.index()];
     if served.passthrough().is_some() {
         let leave = move |worker: &Worker, cause| member.leave(worker, cause);
-        worker.rt.spawn(downstream::tcp::serve(&owner, stream, listener, peer, place, leave));
+        worker.rt.spawn(downstream::tcp::serve(&owner, stream, listener, arrival, place, leave));
     } else if let Some(acceptor) = &served.tls {
         let (acceptor, patience) = (Arc::clone(acceptor), served.timeouts.handshake);
         worker.rt.spawn(async move {
             let secured = Box::pin(secure::accept(&owner, stream, acceptor, patience)).await;
             let cause = match secured {
                 Ok((channel, security)) => {
-                    downstream::h1::serve(&owner, channel, Some(security), listener, peer, place).await
+                    downstream::h1::serve(&owner, channel, Some(security), listener, arrival, place).await
                 }
                 Err(cause) => cause,
             };
@@ -216,7 +260,7 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
         });
     } else {
         worker.rt.spawn(async move {
-            let cause = downstream::h1::serve(&owner, stream.into(), None, listener, peer, place).await;
+            let cause = downstream::h1::serve(&owner, stream.into(), None, listener, arrival, place).await;
             member.leave(&owner, cause);
         });
     }
@@ -237,9 +281,24 @@ impl Member {
     }
 }
 
+/// Counts a connection as one of the client that was announced. Who announces clients stands for many of them, and is not
+/// counted for what it does itself.
+fn enter_announced(
+    worker: &Worker,
+    listener: ListenerId,
+    announced: Option<&Announced>,
+) -> Result<Admitted, Cause> {
+    match announced {
+        Some(client) => enter(worker, listener, Some(client.source)).inspect_err(|_| {
+            worker.stats.connections_refused.add(1);
+        }),
+        None => Ok(Admitted::UNCOUNTED),
+    }
+}
+
 /// Counts the connection as one of its client address. Peers that stand for many clients, and programs of this machine,
 /// are not counted.
-fn enter(worker: &Worker, listener: ListenerId, peer: Option<SocketAddr>) -> Result<Admitted, TooMany> {
+fn enter(worker: &Worker, listener: ListenerId, peer: Option<SocketAddr>) -> Result<Admitted, Cause> {
     let generation = worker.generation();
     let listener = &generation.listeners[listener.index()];
     let (Some(max), Some(peer)) = (listener.connections_per_client_max, peer) else {
@@ -250,7 +309,7 @@ fn enter(worker: &Worker, listener: ListenerId, peer: Option<SocketAddr>) -> Res
     if is_local || listener.trusted_proxies.contains(ip) {
         return Ok(Admitted::UNCOUNTED);
     }
-    worker.node.clients.enter(ip, max)
+    worker.node.clients.enter(ip, max).map_err(|TooMany| Cause::ClientConnections)
 }
 
 fn close(worker: &Worker, listener: ListenerId, cause: Cause) {

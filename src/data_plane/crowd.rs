@@ -53,6 +53,16 @@ impl Crowd {
         self.members.borrow_mut().insert(Member { stream, waker: None, doing, told: false })
     }
 
+    /// Whether the connection is still open.
+    pub(crate) fn has(&self, place: Place) -> bool {
+        self.members.borrow().contains(place)
+    }
+
+    /// The stream of the connection.
+    pub(crate) fn stream(&self, place: Place) -> Option<StreamId> {
+        self.members.borrow().get(place).map(|member| member.stream)
+    }
+
     pub(crate) fn leave(&self, place: Place) {
         self.members.borrow_mut().remove(place);
     }

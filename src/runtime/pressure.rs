@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -57,6 +58,12 @@ impl Runtime {
         } else {
             sys::thread_cpu_time()
         }
+    }
+
+    /// As [`Stream::local`], of a stream that may be gone.
+    pub fn local_of(&self, stream: StreamId) -> Option<SocketAddr> {
+        self.core.sockets.borrow().get(stream.0).filter(|socket| !socket.closing)?;
+        self.core.with(stream.0, |socket, driver| driver.address(socket.fd, sys::End::Local))?.ip()
     }
 
     /// What a stream has still to send; `None` when it is gone.

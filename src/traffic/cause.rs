@@ -208,6 +208,14 @@ causes! {
     TlsViolation = "tls_violation", Downstream, Secure, 0, "";
     /// The connection was made for another server name.
     Misdirected = "misdirected", Downstream, Route, 421, "";
+    /// The connection does not begin with the PROXY header that its peer must send.
+    ProxyHeaderMissing = "proxy_header_missing", Downstream, Accept, 0, "";
+    /// The PROXY header of the connection is malformed or incomplete.
+    ProxyHeaderInvalid = "proxy_header_invalid", Downstream, Accept, 0, "";
+    /// The PROXY header of the connection did not come in time.
+    ProxyHeaderTimeout = "proxy_header_timeout", Downstream, Accept, 0, "";
+    /// The peer is none of those that the listener takes PROXY headers from, and no others may connect.
+    ProxyPeerRefused = "proxy_peer_refused", Ringway, Accept, 0, "";
     /// No route matches the request.
     NoRoute = "no_route", Ringway, Route, 404, "destination_not_found";
     /// The route answers by itself.

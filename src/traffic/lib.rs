@@ -17,6 +17,7 @@ pub mod hedge;
 pub mod origin;
 pub mod overload;
 pub mod phase;
+pub mod proxy_protocol;
 pub mod record;
 pub mod retry;
 pub mod route;

@@ -11,6 +11,7 @@ use crate::flow::FlowStats;
 use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
 use crate::hedge::HedgeRules;
 use crate::origin::Origin;
+use crate::proxy_protocol::{ReceiveRules, SendRules};
 use crate::retry::{RetryBudget, RetryRules};
 use crate::route::RouteTable;
 use crate::source::CidrSet;
@@ -82,6 +83,8 @@ pub struct Listener {
     /// HTTP/2 for clients that begin with its preface; `None`: they are refused.
     pub http2: Option<Http2Limits>,
     pub timeouts: DownstreamTimeouts,
+    /// Peers that announce clients; `None`: nobody does. Boxed, because most listeners have none.
+    pub proxy_protocol: Option<Box<ReceiveRules>>,
     /// Peers whose forwarding fields are believed.
     pub trusted_proxies: CidrSet,
     /// Forward field names that contain `_` instead of dropping them.
@@ -332,6 +335,8 @@ pub struct Upstream {
     pub sticky: Option<Sticky>,
     /// Shared by all generations that have an upstream of this name.
     pub stats: Arc<UpstreamStats>,
+    /// What endpoints are told about the client of each connection; `None` is nothing.
+    pub send_proxy: Option<SendRules>,
     pub timeouts: UpstreamTimeouts,
     /// Where connections come from; `None`: the kernel chooses.
     pub egress: Option<Box<Egress>>,

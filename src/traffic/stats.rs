@@ -96,6 +96,8 @@ pub struct WorkerStats {
     pub connections_refused: Counter,
     /// Sockets that were opened while the process runs and that the driver has refused.
     pub listen_failures: Counter,
+    /// PROXY headers of clients that were read.
+    pub proxy_headers: Counter,
     /// Times that accepting paused because descriptors or connections ran out.
     pub accept_pauses: Counter,
     pub requests: Counter,

@@ -71,6 +71,7 @@ pub(crate) fn upstream_by(rules: &Rules, endpoints: Vec<Endpoint>) -> Upstream {
         sticky: None,
         stats: Arc::new(UpstreamStats::new(1)),
         egress: None,
+        send_proxy: None,
         timeouts: UpstreamTimeouts::default(),
         ejection: EjectionRules::default(),
         success_rate: None,

@@ -34,6 +34,7 @@ mod overload;
 mod overload_rate;
 mod passthrough;
 mod piped;
+mod proxy_protocol;
 mod proxying;
 mod redis;
 mod reload;

@@ -17,6 +17,7 @@ impl Decoder<'_> {
         Listener {
             name: self.name(scope, "listener"),
             binds: self.literals(scope, "bind"),
+            proxy_protocol: scope.member("proxy-protocol").map(|proxy| self.proxy_protocol(&proxy)),
             trusted_proxies: self.literals(scope, "trusted-proxies"),
             unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
             abort_on_close: self.flag(scope, "abort-on-close"),

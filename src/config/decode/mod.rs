@@ -11,6 +11,7 @@ mod health;
 mod hedge;
 mod listener;
 mod overload;
+mod proxy_protocol;
 mod route;
 mod site;
 mod sticky;

@@ -36,6 +36,7 @@ impl Decoder<'_> {
             protocol: self.literal_or(scope, "protocol", Protocol::Http1),
             tls: scope.member("tls").map(|tls| self.upstream_tls(&tls)),
             source: self.sources(scope),
+            send_proxy: scope.member("send-proxy").map(|sent| self.send_proxy(&sent)),
             timeouts: self.upstream_timeouts(&or_nothing("timeouts")),
             limits: self.upstream_limits(&or_nothing("limits")),
             dns: self.dns(scope),

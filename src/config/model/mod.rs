@@ -13,6 +13,7 @@ mod listener;
 mod origin;
 mod outlier;
 mod overload;
+mod proxy_protocol;
 mod route;
 mod site;
 mod sticky;
@@ -29,6 +30,9 @@ pub use listener::{Http2, Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
 pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};
 pub use overload::{Overload, PerClient};
+pub use proxy_protocol::{
+    ProxyChecks, ProxyFacts, ProxyMode, ProxyProtocol, ProxyVersion, SendProxy, Sender, Senders,
+};
 pub use route::{
     Action, HeaderEdits, HeaderPair, Headers, Matcher, NameMatch, Predicates, Redirect, Respond, Retry,
     RetryOn, Rewrite, Route, RouteLimits, RouteTimeouts, Share, Split,

@@ -1,8 +1,8 @@
 //! Balanced groups of endpoints, how they are chosen and how their health is known.
 
 use super::{
-    AdaptiveConcurrency, CircuitBreaker, DnsSettings, Health, Origin, Outlier, RetryBudget, Sticky,
-    UpstreamLimits, UpstreamTls,
+    AdaptiveConcurrency, CircuitBreaker, DnsSettings, Health, Origin, Outlier, RetryBudget, SendProxy,
+    Sticky, UpstreamLimits, UpstreamTls,
 };
 use crate::literal::{Bound, DurationText, LoadFactor, Percent, Target, duration, words};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -49,6 +49,9 @@ pub struct Upstream {
     /// Where connections come from. Empty: the kernel chooses, the default.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub source: Vec<Source>,
+    /// Tells endpoints who the client of each connection is. Default: no.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub send_proxy: Option<SendProxy>,
     pub timeouts: UpstreamTimeouts,
     pub limits: UpstreamLimits,
     #[serde(skip_serializing_if = "DnsSettings::is_empty")]

@@ -1,5 +1,6 @@
 //! Listeners: addresses, limits and timeouts, and the table of the routes that each of them serves.
 
+use super::proxy_protocol::receive;
 use super::route::Place;
 use super::{Compiler, origin, table};
 use base::addr::Addr;
@@ -30,6 +31,7 @@ impl Compiler<'_> {
                 http: http_limits(&written.limits, body_bytes_max),
                 http2: http2(written),
                 timeouts: timeouts(&written.timeouts),
+                proxy_protocol: written.proxy_protocol.as_ref().map(|written| Box::new(receive(written))),
                 trusted_proxies: CidrSet::from_cidrs(
                     written.trusted_proxies.iter().map(|cidr| (cidr.address, cidr.prefix)),
                 ),

@@ -23,6 +23,7 @@ mod listener;
 pub(crate) mod live;
 mod presence;
 mod problem;
+mod proxy_protocol;
 mod route;
 mod sticky;
 mod table;

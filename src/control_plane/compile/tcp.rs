@@ -37,6 +37,7 @@ impl Compiler<'_> {
                 http2: None,
                 http: HttpLimits::DEFAULT,
                 timeouts: DownstreamTimeouts::default(),
+                proxy_protocol: None,
                 trusted_proxies: CidrSet::default(),
                 unsafe_underscore_fields: false,
                 abort_on_close: false,

@@ -2,6 +2,7 @@
 
 use super::health;
 use super::listener::address;
+use super::proxy_protocol::send;
 use super::{Compiler, FOREVER, origin};
 use base::addr::Addr;
 use base::ids::{EndpointId, UpstreamId};
@@ -43,6 +44,7 @@ impl Compiler<'_> {
                 balancer,
                 sticky,
                 stats: stats.unwrap_or_else(|| Arc::new(UpstreamStats::new(self.workers))),
+                send_proxy: written.send_proxy.as_ref().map(send),
                 timeouts: timeouts(&written.timeouts),
                 egress: egress(&written.source).map(Box::new),
                 ejection: health::ejection(written),

@@ -4,14 +4,15 @@ use super::finding::Finding;
 use super::tls::Tls;
 use super::{exchange, grpc};
 use base::addr::Addr;
-use config::model::{GrpcCheck, Health as Written, HttpCheck, TcpCheck};
+use config::model::{GrpcCheck, Health as Written, HttpCheck, ProxyVersion, TcpCheck};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::time::Instant;
 use traffic::egress::Egress;
+use wire::proxy_protocol::Announcement;
 
 /// A check as it is performed.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub(super) struct Check {
     schedule: TcpCheck,
     /// Addresses of this machine that the connection may come from; empty: the kernel chooses.
     sources: Box<[IpAddr]>,
+    /// What stands before everything else: a header of the PROXY protocol, or nothing.
+    opening: Vec<u8>,
 }
 
 #[derive(Clone)]
@@ -44,10 +47,12 @@ pub(super) enum Verdict {
 
 impl Check {
     /// `egress` is that of the upstream. A check has no client, so that one for clients comes from this machine.
+    /// `announces`: the form of the header with which the check begins.
     pub(super) fn new(
         written: &Written,
         egress: Option<&Egress>,
         connector: Option<&tls::Connector>,
+        announces: Option<ProxyVersion>,
     ) -> Check {
         let sources = match egress {
             Some(Egress::Own(own)) => own.clone(),
@@ -59,7 +64,7 @@ impl Check {
             Written::Tls(check) => Tls::new(check).map_or_else(Kind::Unprepared, Kind::Tls),
             Written::Grpc(check) => Kind::Grpc(check.clone()),
         };
-        Check { kind, schedule: written.schedule().clone(), sources }
+        Check { kind, schedule: written.schedule().clone(), sources, opening: opening(announces) }
     }
 
     pub(super) fn schedule(&self) -> &TcpCheck {
@@ -100,10 +105,13 @@ impl Check {
     }
 
     /// What follows the connection.
-    async fn over<S>(&self, stream: S, addr: &Addr, name: &str) -> Result<(), Finding>
+    async fn over<S>(&self, mut stream: S, addr: &Addr, name: &str) -> Result<(), Finding>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if !self.opening.is_empty() {
+            stream.write_all(&self.opening).await?;
+        }
         let own_name = || addr.ip().map_or_else(|| "localhost".to_owned(), |ip| ip.to_string());
         match &self.kind {
             Kind::Tcp => Ok(()),
@@ -122,6 +130,21 @@ impl Check {
             Kind::Unprepared(why) => Err(Finding::Unprepared(why.clone())),
         }
     }
+}
+
+/// The header of a connection that is nobody's but ours.
+fn opening(announces: Option<ProxyVersion>) -> Vec<u8> {
+    let own = Announcement { local: true, ..Announcement::default() };
+    let mut opening = Vec::new();
+    match announces {
+        None => {}
+        Some(ProxyVersion::V1) => own.write_v1(&mut opening),
+        Some(ProxyVersion::V2) => {
+            let written = own.write_v2(&mut opening);
+            debug_assert!(written.is_ok(), "a header without addresses is short");
+        }
+    }
+    opening
 }
 
 /// So much later than its timeout a check may end and still count.

@@ -37,7 +37,7 @@ use base::rng::Rng;
 use budget::{BEAT, Budget, Pulse};
 use check::{Check, Verdict};
 use config::Config;
-use config::model::TcpCheck;
+use config::model::{ProxyChecks, ProxyVersion, TcpCheck};
 use finding::Finding;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,12 +57,14 @@ pub(crate) struct Probe {
     name: Box<str>,
     /// How it is secured.
     identity: u64,
+    announces: Option<ProxyVersion>,
 }
 
 impl Probe {
     /// Whether the other one checks in the same way.
     fn is_like(&self, other: &Probe) -> bool {
         self.written == other.written
+            && self.announces == other.announces
             && self.slow_start == other.slow_start
             && (&self.name, self.identity) == (&other.name, other.identity)
     }
@@ -73,10 +75,12 @@ impl Probe {
 pub(crate) fn plan(config: &Config, snapshot: &Snapshot, secrets: Option<&Secrets>) -> Vec<Probe> {
     let mut probes = Vec::new();
     for upstream in &snapshot.upstreams {
-        let written = config.upstream(&upstream.name).and_then(|written| written.health.as_ref());
-        let Some(written) = written else { continue };
+        let Some(of_upstream) = config.upstream(&upstream.name) else { continue };
+        let Some(written) = &of_upstream.health else { continue };
+        let send_proxy = of_upstream.send_proxy.filter(|sent| sent.checks == ProxyChecks::Local);
+        let announces = send_proxy.map(|sent| sent.version);
         let connector = secrets.and_then(|secrets| secrets.connector(&upstream.name));
-        let check = Check::new(written, upstream.egress.as_deref(), connector.as_deref());
+        let check = Check::new(written, upstream.egress.as_deref(), connector.as_deref(), announces);
         let check = Arc::new(check);
         let of_endpoint = |(place, endpoint): (usize, &traffic::snapshot::Endpoint)| {
             let probe = Probe {
@@ -88,6 +92,7 @@ pub(crate) fn plan(config: &Config, snapshot: &Snapshot, secrets: Option<&Secret
                 written: written.clone(),
                 name: endpoint.tls.as_ref().map_or_else(Box::default, |tls| tls.name.clone()),
                 identity: endpoint.identity(),
+                announces,
             };
             (place, probe)
         };

@@ -209,6 +209,7 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_connections_refused", "Connections closed at once because of a limit.", |w| {
         &w.connections_refused
     }),
+    ("ringway_proxy_headers", "PROXY headers of clients that were read.", |w| &w.proxy_headers),
     ("ringway_accept_pauses", "Times that accepting paused for lack of room.", |w| &w.accept_pauses),
     ("ringway_worker_requests", "Requests by worker.", |w| &w.requests),
     ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),

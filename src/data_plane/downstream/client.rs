@@ -4,6 +4,7 @@
 //! long it may take, and its stream of bytes.
 
 use super::ClientStream;
+use super::proxy_header::Announced;
 use crate::crowd::Place;
 use crate::exchange::Exchange;
 use crate::secure::Security;
@@ -34,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     /// The port that the client connected to; 0 on a Unix socket.
     pub(crate) local_port: u16,
+    /// Where the two above come from, if a load balancer in front said so.
+    pub(crate) announced: Option<Rc<Announced>>,
     /// Among the connections of the worker.
     pub(crate) place: Place,
     /// Requests that were begun on this connection.

@@ -8,6 +8,7 @@
 //! ```
 
 use super::h2::{self, Speaks};
+use super::proxy_header::Arrival;
 use super::{Client, ClientStream};
 use crate::bell::Seat;
 use crate::channel::Channel;
@@ -23,7 +24,6 @@ use base::ids::ListenerId;
 use base::limits::Http2Limits;
 use runtime::{Buf, race};
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -44,26 +44,28 @@ enum HeadFault {
 }
 
 /// Serves a connection to its end and tells why it ended.
-///
-/// `peer` is None on a Unix socket.
 pub(crate) async fn serve(
     worker: &Rc<Worker>,
     stream: Channel,
     security: Option<Rc<Security>>,
     listener: ListenerId,
-    peer: Option<SocketAddr>,
+    arrival: Arrival,
     place: Place,
 ) -> Cause {
-    let peer = peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+    let local = match &arrival.announced {
+        Some(announced) => Some(announced.destination),
+        None => stream.local(),
+    };
     let mut conn = Client {
         worker: Rc::clone(worker),
         timer: worker.rt.timer(),
         upstream_timer: worker.rt.timer(),
-        local_port: stream.local().map_or(0, |addr| addr.port()),
+        local_port: local.map_or(0, |addr| addr.port()),
         stream: ClientStream::Http1(stream),
         security,
         listener,
-        peer,
+        peer: arrival.client(),
+        announced: arrival.announced,
         place,
         requests: 0,
     };

@@ -11,6 +11,7 @@
 //! upstream the flow is an exchange without a request, with the same balancers, limits, health and budget; once it stands,
 //! it keeps nothing of that but its place, so that no generation of the configuration has to live as long as a flow.
 
+use super::proxy_header::Arrival;
 use super::{Client, ClientStream};
 use crate::crowd::Place;
 use crate::exchange::Exchange;
@@ -25,7 +26,6 @@ use crate::worker::Worker;
 use base::Instant;
 use base::ids::{ListenerId, UpstreamId};
 use runtime::Stream;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use traffic::flow::FlowStats;
@@ -55,14 +55,14 @@ struct Opened {
     patience: Patience,
 }
 
-/// Serves a connection to its end, and then says to `leave` why it ended. `peer` is None on a Unix socket.
+/// Serves a connection to its end, and then says to `leave` why it ended.
 ///
 /// No `async fn`: what such a function is given lies in its future twice, once it has been moved to where it is used.
 pub(crate) fn serve(
     worker: &Rc<Worker>,
     stream: Stream,
     listener: ListenerId,
-    peer: Option<SocketAddr>,
+    arrival: Arrival,
     place: Place,
     leave: impl FnOnce(&Worker, Cause) + 'static,
 ) -> impl Future<Output = ()> + 'static {
@@ -75,7 +75,8 @@ pub(crate) fn serve(
         stream: ClientStream::Http1(stream.into()),
         security: None,
         listener,
-        peer: peer.unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+        peer: arrival.client(),
+        announced: arrival.announced,
         place,
         requests: 0,
     };

@@ -1,9 +1,11 @@
 //! A connection to an endpoint, borrowed for one attempt.
 
+use crate::crowd::Place;
 use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
 use crate::secure;
 use crate::upstream::admission;
+use crate::upstream::announce;
 use crate::upstream::dial::dial;
 use crate::upstream::link::Link;
 use base::Instant;
@@ -65,13 +67,19 @@ impl Lease {
         }
         let worker = &conn.worker;
         self.cell.idle_timeout().announce(announced);
-        worker.pool.put(&self.cell, self.stream, worker.rt.now(), upstream.timeouts.pool_idle);
+        let owner = owner(conn, upstream);
+        worker.pool.put(&self.cell, owner, self.stream, worker.rt.now(), upstream.timeouts.pool_idle);
     }
 }
 
 /// Whether connections come from the address of the client that they are made for, so that no other may use them.
 fn is_private(upstream: &Upstream) -> bool {
     upstream.egress.as_ref().is_some_and(|egress| egress.is_private())
+}
+
+/// Whose requests alone a connection may carry: an endpoint that was told about the client takes it at its word.
+fn owner(conn: &Client, upstream: &Upstream) -> Option<Place> {
+    upstream.send_proxy.map(|_| conn.place)
 }
 
 /// A pooled connection, or a new one when there is none or `fresh_only` is set.
@@ -88,7 +96,9 @@ pub(crate) async fn obtain(
     let cell = Arc::clone(&endpoint.cell);
     if !fresh_only && !is_private(upstream) {
         let once_only = !x.head.method.is_idempotent();
-        if let Some((stream, idle_for)) = worker.pool.take(endpoint, worker.rt.now(), once_only) {
+        if let Some((stream, idle_for)) =
+            worker.pool.take(endpoint, owner(conn, upstream), worker.rt.now(), once_only)
+        {
             worker.stats.pool_hits.add(1);
             let sent_before = stream.sent_bytes();
             return Ok(Lease { stream, cell, idle_for: Some(idle_for), sent_before });
@@ -124,6 +134,9 @@ pub(crate) async fn connect(
         Some(Some(Ok(stream))) => stream,
         Some(Some(Err(cause))) => return Err(cause),
     };
+    if let Some(rules) = &upstream.send_proxy {
+        announce::write(conn, x, rules, &stream)?;
+    }
     let Some(tls) = &endpoint.tls else { return Ok(Link::new(stream.into(), slot, 0)) };
     timer.set((rt.now() + upstream.timeouts.handshake).min(deadline));
     let handshake = secure::connect(&conn.worker, stream, endpoint, tls);

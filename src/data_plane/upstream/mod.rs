@@ -1,6 +1,7 @@
 //! The upstream's side: connections to endpoints, and HTTP/1.1 over them.
 
 pub(crate) mod admission;
+mod announce;
 pub(crate) mod choose;
 pub(crate) mod dial;
 pub(crate) mod forward;

@@ -6,7 +6,11 @@
 //! An endpoint that closes a connection while a request is on its way to it has thrown the request away. So what is
 //! known of the endpoint's own timeout (`traffic::health::IdleTimeout`) ends the use of a connection in time. One that
 //! has passed it is left to the endpoint as a witness: its end, or its survival, is what the timeout is learned from.
+//!
+//! A connection whose endpoint was told about a client (PROXY protocol) has that client's connection for its owner. Only
+//! requests of the owner get it, and it is closed by the next sweep after the owner has gone.
 
+use crate::crowd::Place;
 use crate::upstream::link::Link;
 use crate::worker::Worker;
 use base::Instant;
@@ -39,10 +43,22 @@ struct Endpoints {
     /// Places in `idle` by the address of the endpoint's cell, which identifies the endpoint over all generations;
     /// `Idle::cell` keeps that address from being used again.
     places: HashMap<usize, usize>,
+    /// The same for connections with an owner.
+    owned: HashMap<(usize, Place), usize>,
+}
+
+impl Endpoints {
+    fn place(&self, cell: usize, owner: Option<Place>) -> Option<usize> {
+        match owner {
+            None => self.places.get(&cell).copied(),
+            Some(owner) => self.owned.get(&(cell, owner)).copied(),
+        }
+    }
 }
 
 struct Idle {
     cell: Arc<EndpointCell>,
+    owner: Option<Place>,
     /// The most recently used at the back.
     connections: VecDeque<IdleConnection>,
 }
@@ -93,12 +109,13 @@ impl Pool {
     pub(crate) fn take(
         &self,
         endpoint: &Endpoint,
+        owner: Option<Place>,
         now: Instant,
         once_only: bool,
     ) -> Option<(Link, Duration)> {
         let cell = &endpoint.cell;
         let mut endpoints = self.endpoints.borrow_mut();
-        let place = *endpoints.places.get(&key(cell))?;
+        let place = endpoints.place(key(cell), owner)?;
         let idle = &mut endpoints.idle[place];
         let keep_for = cell.idle_timeout().keep_for();
         let idle_max = if once_only { cell.idle_timeout().keep_for_unsafe() } else { keep_for };
@@ -143,21 +160,29 @@ impl Pool {
     /// is idle between two of them only to connect again doubles the cost of a request (measured with 512 clients).
     /// The sweep closes what is too many and stays idle. Every idle connection has served a client of this worker, so
     /// there are never more of them than clients were open at once.
-    pub(crate) fn put(&self, cell: &Arc<EndpointCell>, stream: Link, now: Instant, idle_for: Duration) {
+    pub(crate) fn put(
+        &self,
+        cell: &Arc<EndpointCell>,
+        owner: Option<Place>,
+        stream: Link,
+        now: Instant,
+        idle_for: Duration,
+    ) {
         if cell.is_removed() {
             return;
         }
         stream.watch();
         let endpoints = &mut *self.endpoints.borrow_mut();
-        let place = *endpoints.places.entry(key(cell)).or_insert_with(|| {
-            endpoints.idle.push(Idle { cell: Arc::clone(cell), connections: VecDeque::new() });
-            endpoints.idle.len() - 1
-        });
-        endpoints.idle[place].connections.push_back(IdleConnection {
-            stream,
-            since: now,
-            until: now + idle_for,
-        });
+        let Endpoints { idle, places, owned } = endpoints;
+        let new = || {
+            idle.push(Idle { cell: Arc::clone(cell), owner, connections: VecDeque::new() });
+            idle.len() - 1
+        };
+        let place = match owner {
+            None => *places.entry(key(cell)).or_insert_with(new),
+            Some(owner) => *owned.entry((key(cell), owner)).or_insert_with(new),
+        };
+        idle[place].connections.push_back(IdleConnection { stream, since: now, until: now + idle_for });
         self.count.set(self.count.get() + 1);
     }
 
@@ -201,13 +226,13 @@ impl Pool {
     /// forgets endpoints without connections.
     ///
     /// Of the connections that the endpoint may close at any moment, the oldest stays as a witness.
-    fn sweep(&self, now: Instant) {
+    fn sweep(&self, now: Instant, is_open: impl Fn(Place) -> bool) {
         let mut count = 0;
-        let Endpoints { idle, places } = &mut *self.endpoints.borrow_mut();
+        let Endpoints { idle, places, owned } = &mut *self.endpoints.borrow_mut();
         let before = idle.len();
         idle.retain_mut(|idle| {
             let (cell, connections) = (&idle.cell, &mut idle.connections);
-            if cell.is_removed() {
+            if cell.is_removed() || idle.owner.is_some_and(|owner| !is_open(owner)) {
                 return false;
             }
             let keep_for = cell.idle_timeout().keep_for();
@@ -233,7 +258,13 @@ impl Pool {
         });
         if idle.len() < before {
             places.clear();
-            places.extend(idle.iter().zip(0..).map(|(idle, place)| (key(&idle.cell), place)));
+            owned.clear();
+            for (place, idle) in idle.iter().enumerate() {
+                match idle.owner {
+                    None => places.insert(key(&idle.cell), place),
+                    Some(owner) => owned.insert((key(&idle.cell), owner), place),
+                };
+            }
         }
         self.count.set(count);
     }
@@ -261,7 +292,7 @@ pub(crate) fn start_sweeper(worker: &Rc<Worker>) {
         while !owner.drain.is_draining() {
             timer.set(owner.rt.now() + SWEEP_EVERY);
             timer.wait().await;
-            owner.pool.sweep(owner.rt.now());
+            owner.pool.sweep(owner.rt.now(), |place| owner.overload.crowd.has(place));
             owner.rt.trim_pipes();
         }
     });

@@ -96,6 +96,11 @@ impl Client {
         Client { stream: socket.into(), pending: Vec::new() }
     }
 
+    /// Its own address.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.stream.local_addr().expect("it is connected")
+    }
+
     /// Sends everything at once. An error is ignored: the peer may have refused and closed already, and what
     /// it answered is what the test looks at.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Client {

@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod haproxy;
 pub(crate) mod http2;
 mod huffman_table;
 pub(crate) mod load;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 pub(crate) use client::{Broken, Client, Ending};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use load::Load;
 pub(crate) use nginx::Nginx;
 pub(crate) use origin::{Origin, Received, Reply};

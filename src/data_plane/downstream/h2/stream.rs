@@ -108,6 +108,7 @@ pub(super) fn spawn(of: &Client, opened: Opened) {
         security: of.security.clone(),
         listener: of.listener,
         peer: of.peer,
+        announced: of.announced.clone(),
         local_port: of.local_port,
         place: of.place,
         requests: opened.number,
