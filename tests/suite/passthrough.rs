@@ -2,10 +2,11 @@
 
 use crate::harness::nginx::free_port;
 use crate::harness::peer::{prepare, reset};
-use crate::harness::{Client, Ending, Gate, Io, Origin, Peer, Ringway, pause, wait_until};
+use crate::harness::{Client, Ending, Folder, Gate, Io, Origin, PATIENCE, Peer, Ringway, pause, wait_until};
 use serde_json::Value;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 
 /// Ringway with the TCP listener `db` before the given endpoints.
 #[track_caller]
@@ -404,6 +405,36 @@ both! {
         drop(first);
         expect(&mut second, b"2");
         ringway.stop_after((second, peer));
+    }
+
+    fn unix_sockets_are_passed_through_like_others(io) {
+        let folder = Folder::new();
+        let path = |name: &str| folder.path().join(name);
+        let listener = UnixListener::bind(path("back.sock")).expect("the folder is ours");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("Ringway connects");
+            let mut got = Vec::new();
+            stream.read_to_end(&mut got).expect("an orderly end");
+            stream.write_all(&got).expect("the other direction goes on");
+        });
+        let (front, back) = (path("front.sock"), path("back.sock"));
+        let (front, back) = (front.display(), back.display());
+        let text = format!(
+            "tcp \"db\" {{ bind \"unix:{front}\"; upstream \"origin\"; }}\n\
+             upstream \"origin\" {{ endpoint \"unix:{back}\"; }}\n"
+        );
+        let ringway = Ringway::start(&text, io);
+        let mut client = UnixStream::connect(path("front.sock")).expect("Ringway accepts");
+        client.set_read_timeout(Some(PATIENCE)).expect("a connected socket");
+        client.write_all(&pattern(2 << 20)).expect("sent");
+        client.shutdown(Shutdown::Write).expect("ended");
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).expect("an orderly end");
+        assert!(got == pattern(2 << 20));
+        server.join().expect("the server has seen what it should");
+        assert_eq!(ringway.records(1)[0]["cause"], "flow_closed");
+        drop(client);
+        ringway.stop();
     }
 
     fn http_and_tcp_share_an_upstream(io) {

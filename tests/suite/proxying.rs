@@ -244,6 +244,36 @@ both! {
         ringway.stop_after((client, origin));
     }
 
+    fn a_tunnel_passes_bulk_through_the_kernel_and_tells_of_its_cut(io) {
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        let bulk = vec![b'.'; 8 << 20];
+        let sent = bulk.clone();
+        let origin = Origin::start(move |request| {
+            let bulk = Reply::bytes(switching).then(&sent);
+            if request.target() == "/reset" { bulk.then_reset() } else { bulk.then_close() }
+        });
+        let ringway = Setup::to(origin.address()).start(io);
+        let upgrade = |target: &str| {
+            let mut client = ringway.client();
+            client.send(head(&format!("GET {target} HTTP/1.1"), "Connection: Upgrade\r\nUpgrade: websocket\r\n"));
+            assert_eq!(client.response("GET").status, 101);
+            client
+        };
+        let mut client = upgrade("/close");
+        assert!(client.exactly(bulk.len()) == bulk);
+        assert_eq!(client.expect_end(), Ending::Closed);
+        client.finish_sending();
+        let mut cut = upgrade("/reset");
+        assert_eq!(cut.expect_end_after_bytes(), Ending::Reset);
+        let causes: Vec<_> = ringway.records(2).iter().map(|record| record["cause"].clone()).collect();
+        assert!(causes.contains(&"upstream_gone".into()), "{causes:?}");
+        let metrics = ringway.admin("/metrics").text();
+        let spliced = metrics.lines().find_map(|line| line.strip_prefix("ringway_tunnel_spliced_bytes_total "));
+        let spliced: u64 = spliced.and_then(|number| number.parse().ok()).expect("there is such a metric");
+        assert!(spliced > 4 << 20, "{spliced} bytes through pipes");
+        ringway.stop_after((client, cut, origin));
+    }
+
     fn bytes_sent_with_the_handshake_reach_the_tunnel(io) {
         let origin = Origin::start(|_| {
             Reply::bytes(

@@ -231,6 +231,19 @@ impl Client {
         ending
     }
 
+    /// As [`Client::expect_end`], after whatever still comes before.
+    #[track_caller]
+    pub(crate) fn expect_end_after_bytes(&mut self) -> Ending {
+        loop {
+            self.pending.clear();
+            match self.ending_within(PATIENCE) {
+                Ending::Bytes => {}
+                Ending::Open => panic!("the connection stays open"),
+                ending => return ending,
+            }
+        }
+    }
+
     /// What becomes of the connection within `limit`.
     pub(crate) fn ending_within(&mut self, limit: Duration) -> Ending {
         if !self.pending.is_empty() {
