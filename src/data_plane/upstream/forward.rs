@@ -9,7 +9,7 @@ use crate::session;
 use std::net::IpAddr;
 use traffic::snapshot::Endpoint;
 use wire::h1::encode;
-use wire::http::{Field, Known, Request};
+use wire::http::{Field, Known, Request, Version};
 
 /// Our name in `Via` (RFC 9110 §7.6.3) and `Proxy-Status`.
 pub(crate) const PSEUDONYM: &str = "ringway";
@@ -134,7 +134,12 @@ fn write_forwarding_fields(out: &mut Vec<u8>, conn: &Client, x: &Exchange, reque
         write_request_id(out, x.id);
         out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b"Via: 1.1 ");
+    out.extend_from_slice(match x.head.version {
+        Version::Http10 => b"Via: 1.0 ",
+        Version::Http11 => b"Via: 1.1 ",
+        Version::Http2 => b"Via: 2.0 ",
+        Version::Http3 => b"Via: 3.0 ",
+    });
     out.extend_from_slice(PSEUDONYM.as_bytes());
     out.extend_from_slice(b"\r\n");
 }

@@ -193,9 +193,13 @@ impl Meter {
         self.block.is_some() || self.ends_head
     }
 
-    /// Whether a budget is so far used up that the client should be asked to leave.
-    pub fn is_low(&self) -> bool {
-        self.frames.is_low() || self.resets.is_low()
+    /// The budget that is so far used up that the client should be asked to leave, if there is one.
+    pub fn low(&self) -> Option<Breach> {
+        if self.resets.is_low() {
+            Some(Breach::Resets)
+        } else {
+            self.frames.is_low().then_some(Breach::Frames)
+        }
     }
 
     pub fn counts(&self) -> Counts {

@@ -61,7 +61,7 @@ fn r28_resets_have_a_budget_that_time_refills() {
     for _ in 0..burst {
         assert_eq!(receive_all(&mut meter, &reset, Instant::ZERO), Ok(0));
     }
-    assert!(meter.is_low());
+    assert_eq!(meter.low(), Some(Breach::Resets));
     assert_eq!(receive_all(&mut meter.clone(), &reset, Instant::ZERO), Err(Breach::Resets));
     let later = Instant::ZERO + Duration::from_secs(1);
     for _ in 0..Http2Limits::DEFAULT.resets_per_second {
@@ -151,7 +151,7 @@ fn acknowledgements_and_data_cost_nothing() {
         assert_eq!(receive_all(&mut meter, &frame(6, 0x1, &[0; 8]), Instant::ZERO), Ok(0));
         assert_eq!(receive_all(&mut meter, &frame(0, 0, b"x"), Instant::ZERO), Ok(0));
     }
-    assert!(!meter.is_low());
+    assert_eq!(meter.low(), None);
 }
 
 #[test]

@@ -122,9 +122,12 @@ impl Connection<'_> {
             self.leave(Cause::Stopping, cx);
         } else if worker.is_ending(self.line.client.listener) {
             self.leave(Cause::ListenerClosed, cx);
-        } else if self.line.meter.borrow().is_low() {
-            // It is asked first, and cut off only when it goes on.
-            self.leave(Cause::Http2Frames, cx);
+        } else {
+            let low = self.line.meter.borrow().low();
+            if let Some(breach) = low {
+                // It is asked first, and cut off only when it goes on.
+                self.leave(cause_of_breach(breach), cx);
+            }
         }
         self.note_idleness();
         self.poll_deadline(cx)
