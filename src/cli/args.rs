@@ -41,6 +41,18 @@ pub(crate) enum Command {
     /// Tell a running Ringway to read its configuration again
     #[command(after_help = help::RELOAD_SHORT, after_long_help = help::RELOAD)]
     Reload(Reload),
+    /// Send a configuration file to a running Ringway and put it into force
+    #[command(after_help = help::APPLY_SHORT, after_long_help = help::APPLY)]
+    Apply(Apply),
+    /// Keep the configuration that was put into force with --confirm
+    #[command(after_help = help::CONFIRM, after_long_help = help::CONFIRM)]
+    Confirm(Told),
+    /// Go back to a configuration that was in force before
+    #[command(after_help = help::ROLLBACK, after_long_help = help::ROLLBACK)]
+    Rollback(Rollback),
+    /// List the configuration in force and those before it
+    #[command(after_help = help::HISTORY, after_long_help = help::HISTORY)]
+    History(Told),
     /// Take an endpoint of a running Ringway out of service, bring it back, or change its weight
     #[command(subcommand, after_help = help::ENDPOINT, after_long_help = help::ENDPOINT, disable_help_subcommand = true)]
     Endpoint(Endpoint),
@@ -57,6 +69,9 @@ pub(crate) struct Run {
     /// Read the file again whenever it, or what it includes, changes
     #[arg(long, conflicts_with = "listen")]
     pub(crate) watch: bool,
+    /// Keep what is in force in this directory, and start with it when the file is broken
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["listen", "tcp"])]
+    pub(crate) last_good: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) short: ShortForm,
 }
@@ -218,9 +233,59 @@ pub(crate) struct Reload {
     /// Only say what would change
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Go back after so long, such as 60s, unless `ringway confirm` comes first
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds, conflicts_with = "dry_run")]
+    pub(crate) confirm: Option<u64>,
     /// Print what the admin API answers, as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Configuration file; `.json` is JSON, every other name is KDL
+    #[arg(value_name = "NEW")]
+    pub(crate) new: PathBuf,
+    /// Go back after so long, such as 60s, unless `ringway confirm` comes first
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub(crate) confirm: Option<u64>,
+    #[command(flatten)]
+    pub(crate) told: Told,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Rollback {
+    /// Hash of the configuration, or how it begins, as `ringway history` shows it [default: the last one before]
+    #[arg(value_name = "HASH")]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) told: Told,
+}
+
+/// Who is told, and how the answer is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Told {
+    /// Admin address, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin)]
+    pub(crate) admin: Option<AdminAddr>,
+    /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A time in whole seconds, an hour at most: `60s`, `5m`.
+fn parse_seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let factor = match unit {
+        "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds = factor.and_then(|factor| number.parse::<u64>().ok()?.checked_mul(factor));
+    seconds
+        .filter(|seconds| (1..=3600).contains(seconds))
+        .ok_or_else(|| "expected a time from 1s to 1h, such as 60s or 5m".to_owned())
 }
 
 #[derive(Debug, Subcommand)]
@@ -393,9 +458,10 @@ mod tests {
     fn every_subcommand_is_in_the_help_and_teaches_by_example() {
         let mut command = CommandLine::command();
         let top = command.render_long_help().to_string();
-        for name in
-            ["run", "demo", "check", "config", "status", "explain", "plan", "reload", "endpoint", "version"]
-        {
+        for name in [
+            "run", "demo", "check", "config", "status", "explain", "plan", "reload", "apply", "confirm",
+            "rollback", "history", "endpoint", "version",
+        ] {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");
             let long = sub.render_long_help().to_string();

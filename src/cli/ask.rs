@@ -80,6 +80,18 @@ pub(crate) fn tell_within(
     )
 }
 
+/// The answer to a configuration that is to be put into force; `kind` is the type of `text`.
+pub(crate) fn put(admin: &AdminAddr, path: &str, kind: &str, text: &str) -> Result<Value, AskError> {
+    let length = text.len();
+    exchange_with(
+        admin,
+        format!(
+            "PUT {path} HTTP/1.1\r\n{FIELDS}Content-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{text}"
+        ),
+        RELOAD_TIME_MAX,
+    )
+}
+
 const FIELDS: &str = "Host: localhost\r\nAccept: application/json\r\nConnection: close\r\n";
 
 fn exchange_with(admin: &AdminAddr, request: String, time_max: Duration) -> Result<Value, AskError> {

@@ -150,10 +150,47 @@ touched. With any error the one in force stays; the problems are those of `ringw
 Examples:
   ringway reload                              at 127.0.0.1:9901
   ringway reload --dry-run                    what would change, and when it would count
+  ringway reload --confirm 60s                back to the one before, unless `ringway confirm` comes
   ringway reload --admin unix:/run/ringway/admin.sock
   ringway reload --config /etc/ringway/ringway.kdl --json
 
 Exit status: 0 when it is in force; 1 when it could not be done; 2 when the configuration is wrong.";
+
+pub(crate) const APPLY_SHORT: &str = "`ringway apply --help` shows examples and exit statuses.";
+pub(crate) const APPLY: &str = "\
+Sends the text of the file to the admin API, which puts it into force like a reload. It may not
+include files or take values from files or variables: the running process must not read what others
+name. With --confirm the configuration before comes back unless `ringway confirm` is run in time, so
+that a change that locks you out undoes itself.
+
+Examples:
+  ringway plan new.kdl && ringway apply --confirm 60s new.kdl
+  ringway apply new.json --admin unix:/run/ringway/admin.sock
+
+The next reload goes back to the file that the process was started with, and so does a restart.
+
+Exit status: 0 when it is in force; 1 when it could not be done; 2 when the configuration is wrong.";
+
+pub(crate) const CONFIRM: &str = "\
+Examples:
+  ringway confirm
+  ringway confirm --admin unix:/run/ringway/admin.sock
+
+Exit status: 0 when it is confirmed; 1 when nothing waits to be.";
+
+pub(crate) const ROLLBACK: &str = "\
+The last ten configurations that were in force are kept in memory, until the process ends.
+
+Examples:
+  ringway rollback              to the one before
+  ringway rollback 6f1c2b0d     to the one whose hash begins like this; see `ringway history`
+
+Exit status: 0 when it is in force; 1 when it could not be done.";
+
+pub(crate) const HISTORY: &str = "\
+Examples:
+  ringway history
+  ringway history --json | jq -r '.earlier[].hash'";
 
 pub(crate) const ENDPOINT: &str = "\
 Examples:

@@ -21,6 +21,7 @@ mod exit;
 mod explain;
 mod flows;
 mod help;
+mod history;
 mod limits;
 mod listen;
 mod memory;
@@ -67,6 +68,10 @@ fn perform(command: Command) -> Exit {
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Plan(args) => plan::plan(&args),
+        Command::Apply(args) => history::apply(&args),
+        Command::Confirm(args) => history::confirm(&args),
+        Command::Rollback(args) => history::rollback(&args),
+        Command::History(args) => history::history(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Version(args) => version::version(&args),

@@ -1,6 +1,6 @@
 //! `ringway reload`: tells a running Ringway to read its configuration again, and says what became of it.
 
-use crate::args::Reload;
+use crate::args::{AdminAddr, Reload};
 use crate::ask::{AskError, RELOAD_TIME_MAX, tell_within};
 use crate::exit::{Exit, complain, print, say};
 use crate::status::{not_asked, place};
@@ -12,14 +12,23 @@ pub(crate) fn reload(args: &Reload) -> Exit {
         Ok(admin) => admin,
         Err(exit) => return exit,
     };
-    let path = if args.dry_run { "/v1/reload?dry-run=1" } else { "/v1/reload" };
-    match tell_within(&admin, path, &json!({}), RELOAD_TIME_MAX) {
-        Ok(answer) if args.json => print(&format!("{answer}\n")),
+    let path = match args.confirm {
+        Some(seconds) => format!("/v1/reload?confirm={seconds}"),
+        None if args.dry_run => "/v1/reload?dry-run=1".to_owned(),
+        None => "/v1/reload".to_owned(),
+    };
+    conclude(&admin, args.json, tell_within(&admin, &path, &json!({}), RELOAD_TIME_MAX))
+}
+
+/// Says what has become of a configuration that was to be put into force.
+pub(crate) fn conclude(admin: &AdminAddr, as_json: bool, outcome: Result<Value, AskError>) -> Exit {
+    match outcome {
+        Ok(answer) if as_json => print(&format!("{answer}\n")),
         Ok(answer) => {
             report(&answer["warnings"]);
             print(&for_people(&answer))
         }
-        Err(AskError::Status { problem, .. }) if args.json => {
+        Err(AskError::Status { problem, .. }) if as_json => {
             let printed = print(&format!("{problem}\n"));
             if printed == Exit::Good { refusal(&problem) } else { printed }
         }
@@ -27,7 +36,7 @@ pub(crate) fn reload(args: &Reload) -> Exit {
             report(&problem["problems"]);
             complain(refusal(&problem), format_args!("{detail}; the one in force stays"), None)
         }
-        Err(error) => not_asked(&admin, &error),
+        Err(error) => not_asked(admin, &error),
     }
 }
 

@@ -2,28 +2,53 @@
 
 use crate::args::{Run, ShortForm};
 use crate::check;
-use crate::exit::{Exit, complain};
+use crate::exit::{Exit, complain, say};
 use crate::serve::{Main, Unwatched};
-use crate::start;
-use config::{Address, Loaded, NoAddress, Target, model};
+use crate::start::{self, From};
+use config::{Address, Loaded, NoAddress, Problems, Target, model};
 use std::path::Path;
 
 pub(crate) fn run(args: Run) -> Exit {
+    let mut from = From {
+        file: args.config.as_deref(),
+        watch: args.watch,
+        last_good: args.last_good.as_deref(),
+        broken: None,
+    };
     let loaded = match &args.config {
-        Some(file) => check::load(file).map_err(|problems| {
-            check::report(&problems.0);
-            complain(Exit::Refused, format_args!("{} does not load", file.display()), None)
-        }),
+        Some(file) => of_file(file, &mut from),
         None => from_words(&args.short).map_err(|error| complain(Exit::Refused, error, None)),
     };
-    serve(loaded, args.config.as_deref(), args.watch).unwrap_or_else(|exit| exit)
+    serve(loaded, from).unwrap_or_else(|exit| exit)
 }
 
-fn serve(loaded: Result<Loaded, Exit>, file: Option<&Path>, watch: bool) -> Result<Exit, Exit> {
+fn serve(loaded: Result<Loaded, Exit>, from: From<'_>) -> Result<Exit, Exit> {
     let loaded = loaded?;
     let main = Main::new().map_err(|error| complain(Exit::Failed, format_args!("signals: {error}"), None))?;
-    let node = start::start(loaded, file, watch)?;
+    let node = start::start(loaded, from)?;
     Ok(main.serve(node, &mut Unwatched))
+}
+
+/// What the file says or, if it is broken and that was asked for, what was in force last.
+fn of_file(file: &Path, from: &mut From<'_>) -> Result<Loaded, Exit> {
+    let refused = |problems: &Problems, name: &Path| {
+        check::report(&problems.0);
+        complain(Exit::Refused, format_args!("{} does not load", name.display()), None)
+    };
+    let loaded = check::load(file);
+    let Some(directory) = from.last_good else {
+        return loaded.map_err(|problems| refused(&problems, file));
+    };
+    // Some problems only show in the compiled form.
+    let problems = match loaded.and_then(|loaded| check::compile(loaded.clone(), 1).map(|_| loaded)) {
+        Ok(loaded) => return Ok(loaded),
+        Err(problems) => problems,
+    };
+    refused(&problems, file);
+    let kept = control_plane::last_good(directory, file).map_err(|problems| refused(&problems, directory))?;
+    say(format_args!("starting with the last good configuration, kept in {}", directory.display()));
+    from.broken = Some(format!("{} does not load", file.display()));
+    Ok(kept)
 }
 
 /// The configuration that the short form stands for.

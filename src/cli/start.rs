@@ -40,9 +40,21 @@ pub(crate) struct Node {
     pub(crate) listeners: Vec<(String, Addr)>,
 }
 
-/// Starts everything; what keeps it from starting has been printed. `file` is where the configuration was read from,
-/// `watch` whether it is read again when it changes.
-pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) -> Result<Node, Exit> {
+/// Where the configuration comes from.
+#[derive(Default)]
+pub(crate) struct From<'a> {
+    /// `None` when it stands in no file.
+    pub(crate) file: Option<&'a Path>,
+    /// Read it again when it changes.
+    pub(crate) watch: bool,
+    /// Keep what is in force in this directory.
+    pub(crate) last_good: Option<&'a Path>,
+    /// Why it was taken from there.
+    pub(crate) broken: Option<String>,
+}
+
+/// Starts everything; what keeps it from starting has been printed.
+pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit> {
     let started = SystemTime::now();
     let cpus = Cpus::detect();
     let workers = match loaded.config.workers {
@@ -98,8 +110,10 @@ pub(crate) fn start(loaded: config::Loaded, file: Option<&Path>, watch: bool) ->
     let control = control_plane::spawn(control_plane::Start {
         admin: config.admin.binds.iter().map(addr).collect(),
         config,
-        file: file.map(Path::to_owned),
-        watch,
+        file: from.file.map(Path::to_owned),
+        last_good: from.last_good.map(Path::to_owned),
+        broken: from.broken,
+        watch: from.watch,
         snapshot: Arc::clone(&snapshot),
         secrets: Some(secrets),
         publishers: mail.publishers,

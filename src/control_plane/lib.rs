@@ -11,7 +11,7 @@
 //!   deploy/      the door through which later generations get into force
 //!   explain/     what becomes of a request, and why
 //!   names/       what names of endpoints stand for
-//!   watch.rs     the configuration file, watched
+//!   watch.rs     the configuration file, watched          last_good.rs the last one in force, on disk
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod certificates;
 pub mod compile;
 mod deploy;
 mod explain;
+mod last_good;
 mod names;
 mod node;
 mod notice;
@@ -36,6 +37,7 @@ pub use certificates::Secrets;
 pub use compile::{Compiled, Problem, compile};
 pub use deploy::{Bound, Entrances, Wake};
 pub use explain::{Explanation, Question, Subject, Unclear, explain};
+pub use last_good::last_good;
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
 pub use telemetry::access_log::Formatter;

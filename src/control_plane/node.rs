@@ -3,7 +3,7 @@
 use crate::budget::Budget;
 use crate::certificates::Secrets;
 use crate::compile::live::Live;
-use crate::deploy::{Figures, Reloads};
+use crate::deploy::{Figures, History, Reloads};
 use crate::names::Names;
 use crate::probes::{Board, Panics};
 use crate::telemetry::access_log;
@@ -62,6 +62,7 @@ pub(crate) struct Node {
     in_force: Mutex<Arc<InForce>>,
     listening: Mutex<Vec<(String, Addr)>>,
     secrets: Mutex<Option<Arc<Secrets>>>,
+    history: Mutex<History>,
 }
 
 /// The configuration in force.
@@ -111,6 +112,7 @@ impl Node {
             reloads: Reloads::default(),
             in_force: Mutex::new(Arc::new(in_force)),
             secrets: Mutex::default(),
+            history: Mutex::default(),
         }
     }
 
@@ -144,6 +146,16 @@ impl Node {
     /// Name of each listener with each address that it really listens on.
     pub(crate) fn listening(&self) -> Vec<(String, Addr)> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What was in force before, and what is on trial.
+    pub(crate) fn history(&self) -> History {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The deployer has put another configuration into force, or the one in force was confirmed.
+    pub(crate) fn set_history(&self, history: History) {
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = history;
     }
 
     /// Another generation listens elsewhere.

@@ -26,6 +26,10 @@ pub struct Start {
     pub config: Config,
     /// Where `config` was read from, to be read again on request; `None` when it stands in no file.
     pub file: Option<PathBuf>,
+    /// Directory in which what is in force is kept for a start with a broken file; see [`crate::last_good`].
+    pub last_good: Option<PathBuf>,
+    /// Why `config` is what was kept there and not what `file` says.
+    pub broken: Option<String>,
     /// Read `file` again whenever it changes.
     pub watch: bool,
     /// The compiled form of `config`, which the workers start with.
@@ -86,7 +90,10 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     let shared_log = log.as_ref().map(|log| Arc::clone(log.shared()));
     let config = Arc::new(start.config);
     let file = start.file.as_ref().map(|file| file.display().to_string());
-    let source = file.unwrap_or_else(|| "command line".to_owned());
+    let source = match &start.broken {
+        Some(_) => "the last good configuration".to_owned(),
+        None => file.unwrap_or_else(|| "command line".to_owned()),
+    };
     let in_force = InForce::first(Arc::clone(&config), source, start.node.started);
     let snapshot = Arc::clone(&start.snapshot);
     let node = Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, snapshot, in_force));
@@ -95,11 +102,15 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
         node.names.expect(names::key(&upstream.name, name), Some(node.now()));
     }
     let watched = start.file.clone();
-    let Start { file, watch, secrets, publishers, bound: bounds, entrances, wake, .. } = start;
-    let means = Means { config, file, secrets, publishers, bound: bounds, entrances, wake };
+    let Start { file, last_good, broken, watch, secrets, publishers, bound: bounds, entrances, wake, .. } =
+        start;
+    let means = Means { config, file, last_good, secrets, publishers, bound: bounds, entrances, wake };
     let (deployer, door) = Deployer::new(Arc::clone(&node), means);
 
     let (stop, stopped) = oneshot::channel();
+    if let Some(why) = broken {
+        node.reloads.begin_refused(why);
+    }
     let watched = watched.filter(|_| watch);
     let (for_thread, for_orders) = (Arc::clone(&node), door.clone());
     let thread = thread::Builder::new().name("control".into()).spawn(move || {
@@ -156,8 +167,7 @@ impl ControlPlane {
     /// Reads the configuration file again and puts it into force; what becomes of it is logged. False when too much
     /// waits already.
     pub fn reload(&self, by: &str) -> bool {
-        let (wanted, by) = (Wanted::File, by.to_owned());
-        self.door.replace_later(Replacement { wanted, dry_run: false, expected: None, by })
+        self.door.replace_later(Replacement::now(Wanted::File, by))
     }
 
     /// Opens the access-log file anew, as after a rotation; lines logged before go to the old file.

@@ -39,8 +39,7 @@ pub(crate) async fn run(file: PathBuf, node: Arc<Node>, door: Door) {
             // Before the file is read: what changes from here on is another change.
             let Some(listed) = look(watched, Watched::list).await else { return };
             watched = listed;
-            let by = "a change of the file".to_owned();
-            let replacement = Replacement { wanted: Wanted::File, dry_run: false, expected: None, by };
+            let replacement = Replacement::now(Wanted::File, "a change of the file");
             // What is wrong with it is logged, and counted, by the deployer.
             let _ = door.replace(replacement).await;
         }

@@ -21,6 +21,7 @@ mod harness_itself;
 mod heads;
 mod health;
 mod hedging;
+mod history;
 mod http2;
 mod http2_abuse;
 mod http2_rules;

@@ -45,7 +45,7 @@ fn perform(args: &Demo) -> Result<Exit, Exit> {
     };
     let main = Main::new().map_err(failed("signals"))?;
     let upstreams = Upstreams::start().map_err(failed("embedded upstreams"))?;
-    let node = start::start(configuration(upstreams.addrs())?, None, false)?;
+    let node = start::start(configuration(upstreams.addrs())?, start::From::default())?;
     let Some(web) = node.listeners.iter().find_map(|(_, addr)| addr.ip()) else {
         return Err(complain(Exit::Failed, "the demo has no listener", None));
     };

@@ -10,7 +10,7 @@
 //!   status.rs   /v1/status                                 upstreams.rs, admission.rs  /v1/upstreams
 //!   overload.rs how hard pressed the node is, in /v1/status
 //!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
-//!   config.rs   /v1/config, /v1/reload                     explain.rs   /v1/explain
+//!   config.rs   /v1/config, /v1/reload, /v1/history …                   explain.rs   /v1/explain
 //! ```
 
 mod admission;
@@ -51,6 +51,7 @@ pub(crate) fn router(asked: Asked, reach: guard::Reach) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/upstreams", get(upstreams::upstreams))
         .route("/v1/config", get(config::show))
+        .route("/v1/history", get(config::history))
         .merge(changes(reach))
         .fallback(problem::no_such_resource)
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -64,6 +65,8 @@ fn changes(reach: guard::Reach) -> Router<Asked> {
     Router::new()
         .route("/v1/upstreams/{upstream}/endpoints/{address}", post(endpoint::set))
         .route("/v1/reload", post(config::reload))
+        .route("/v1/confirm", post(config::confirm))
+        .route("/v1/rollback", post(config::rollback))
         .route("/v1/explain", post(explain::ask).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)))
         .route("/v1/config", put(config::replace).layer(DefaultBodyLimit::max(CONFIG_BYTES_MAX)))
         .route_layer(middleware::from_fn_with_state(reach, guard::admit_change))

@@ -34,6 +34,8 @@ fn start_on(addr: Addr) -> Node {
     let plane = spawn(Start {
         config,
         file: None,
+        last_good: None,
+        broken: None,
         watch: false,
         snapshot: Arc::clone(&snapshot),
         secrets: None,

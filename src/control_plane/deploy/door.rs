@@ -35,6 +35,8 @@ pub(crate) enum Order {
         by: String,
         answer: oneshot::Sender<Result<Changed, Refused>>,
     },
+    /// Somebody confirms the configuration that is on trial.
+    Confirm { by: String, answer: oneshot::Sender<Option<Arc<str>>> },
     /// Another configuration.
     Replace { replacement: Replacement, answer: oneshot::Sender<Result<Replaced, NotReplaced>> },
 }
@@ -133,7 +135,14 @@ impl Door {
         answered.await.unwrap_or(Err(NotReplaced::Stopping))
     }
 
-    /// The same from another thread, for whoever does not wait; what becomes of it is logged. False when too many orders
+    /// Confirms the configuration that is on trial; its hash, or `None` when none is.
+    pub(crate) async fn confirm(&self, by: String) -> Option<Arc<str>> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Order::Confirm { by, answer }).await.ok()?;
+        answered.await.ok()?
+    }
+
+    /// The same as [`Door::replace`] from another thread, for whoever does not wait; what becomes of it is logged. False when too many orders
     /// wait already.
     pub(crate) fn replace_later(&self, replacement: Replacement) -> bool {
         let (answer, _) = oneshot::channel();

@@ -17,6 +17,7 @@
 
 mod door;
 mod generations;
+mod history;
 mod reloads;
 mod replace;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub(crate) mod tests;
 
 pub(crate) use door::{Change, Changed, Door, Order, Refused};
 pub(crate) use generations::Figures;
+pub(crate) use history::{CONFIRM_MAX, History};
 pub(crate) use reloads::Reloads;
 pub(crate) use replace::{NotReplaced, Replaced, Replacement, Wanted, hash};
 
@@ -74,6 +76,8 @@ pub(crate) struct Means {
     pub(crate) config: Arc<Config>,
     /// Where it was read from; `None` when it stands in no file.
     pub(crate) file: Option<PathBuf>,
+    /// The directory in which what is in force is kept.
+    pub(crate) last_good: Option<PathBuf>,
     /// What the generation in force was compiled with.
     pub(crate) secrets: Option<Arc<Secrets>>,
     pub(crate) publishers: Vec<Publisher<Snapshot>>,
@@ -89,6 +93,8 @@ pub(crate) struct Deployer {
     /// What the process was started with: some of it holds until it ends.
     started: Arc<Config>,
     file: Option<PathBuf>,
+    last_good: Option<PathBuf>,
+    history: History,
     live: Arc<Live>,
     bound: Bound,
     entrances: Box<dyn Entrances>,
@@ -126,6 +132,8 @@ impl Deployer {
             started: Arc::clone(&means.config),
             config: means.config,
             file: means.file,
+            last_good: means.last_good,
+            history: History::default(),
             live: Arc::new(Live::new(means.secrets)),
             bound: means.bound,
             entrances: means.entrances,
@@ -151,7 +159,9 @@ impl Deployer {
         );
         let mut reclaim = tokio::time::interval(RECLAIM_EVERY);
         reclaim.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.keep_last_good().await;
         loop {
+            let trial_ends = self.history.trial.as_ref().map_or(self.earliest, |trial| trial.until);
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(Order::Replace { replacement, answer }) => {
@@ -162,9 +172,14 @@ impl Deployer {
                         // Whoever asked may have gone away.
                         let _ = answer.send(outcome);
                     }
+                    Some(Order::Confirm { by, answer }) => drop(answer.send(self.confirm(&by))),
                     Some(order) => self.take(order),
                     None => return,
                 },
+                () = sleep_until(trial_ends), if self.history.trial.is_some() => {
+                    self.take_back().await;
+                    self.resolving.follow(&self.node, &self.config, &door);
+                }
                 () = sleep_until(self.earliest), if self.due => self.deploy().await,
                 _ = reclaim.tick() => self.generations.reclaim(&self.node.deployed),
             }
@@ -185,7 +200,7 @@ impl Deployer {
                 }
             }
             // Taken by `run`, because it takes a while.
-            Order::Replace { .. } => {}
+            Order::Replace { .. } | Order::Confirm { .. } => {}
             Order::Endpoint { upstream, address, change, by, answer } => {
                 match self.set_endpoint(&upstream, &address, change, by) {
                     Ok((changed, true)) => {

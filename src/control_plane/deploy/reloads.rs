@@ -36,6 +36,12 @@ impl Reloads {
         self.set_last(Some(why.to_string()));
     }
 
+    /// What the file says at the start is broken, and something else runs.
+    pub(crate) fn begin_refused(&self, why: String) {
+        self.refused.fetch_add(1, Relaxed);
+        self.set_last(Some(why));
+    }
+
     fn set_last(&self, refused: Option<String>) {
         let last = Last { at: SystemTime::now(), refused };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(last);

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep_until};
 
 /// What is to be put into force, and how.
@@ -21,6 +21,8 @@ pub(crate) struct Replacement {
     pub(crate) dry_run: bool,
     /// Only if the one in force still has this hash.
     pub(crate) expected: Option<String>,
+    /// Taken back after so long unless somebody confirms it.
+    pub(crate) confirm: Option<Duration>,
     /// Who asks, for the log.
     pub(crate) by: String,
 }
@@ -32,6 +34,15 @@ pub(crate) enum Wanted {
     File,
     /// In this text, which came over the network: it may refer to nothing outside itself.
     Text { text: String, format: Format },
+    /// It was in force before: the last one, or that of this hash.
+    Earlier { hash: Option<String> },
+}
+
+impl Replacement {
+    /// At once and for good.
+    pub(crate) fn now(wanted: Wanted, by: impl Into<String>) -> Replacement {
+        Replacement { wanted, dry_run: false, expected: None, confirm: None, by: by.into() }
+    }
 }
 
 /// What has happened, or would.
@@ -55,6 +66,8 @@ pub(crate) enum NotReplaced {
     NoFile,
     /// The new one does not load.
     Problems(Problems),
+    /// Nothing of that hash was in force lately.
+    NoEarlier,
     /// It is good, but this process cannot put it into force.
     NotHere(String),
     /// Another one is in force than was expected: that with this hash.
@@ -73,6 +86,9 @@ impl fmt::Display for NotReplaced {
                 1 => f.write_str("the configuration has an error"),
                 errors => write!(f, "the configuration has {errors} errors"),
             },
+            NotReplaced::NoEarlier => {
+                f.write_str("no such configuration was in force lately; see /v1/history")
+            }
             NotReplaced::NotHere(why) => f.write_str(why),
             NotReplaced::Other(hash) => write!(f, "the configuration in force is another one by now: {hash}"),
             NotReplaced::Stopping => f.write_str("the node is about to stop"),
@@ -93,7 +109,7 @@ impl Deployer {
     }
 
     async fn try_replace(&mut self, replacement: Replacement) -> Result<Replaced, NotReplaced> {
-        let Replacement { wanted, dry_run, expected, by: _ } = replacement;
+        let Replacement { wanted, dry_run, expected, confirm, by: _ } = replacement;
         if self.node.is_draining() {
             return Err(NotReplaced::Stopping);
         }
@@ -106,14 +122,26 @@ impl Deployer {
                 self.file.as_ref().map(|file| file.display().to_string()).ok_or(NotReplaced::NoFile)?
             }
             Wanted::Text { .. } => "the admin API".to_owned(),
+            Wanted::Earlier { hash } => {
+                self.history.find(hash.as_deref()).ok_or(NotReplaced::NoEarlier)?.source.clone()
+            }
+        };
+        let earlier = match &wanted {
+            Wanted::Earlier { hash } => self.history.find(hash.as_deref()).map(|one| Arc::clone(&one.config)),
+            Wanted::File | Wanted::Text { .. } => None,
         };
         let began = Instant::now();
         let (file, live, previous) = (self.file.clone(), Arc::clone(&self.live), self.node.snapshot());
         let (started, current) = (Arc::clone(&self.started), Arc::clone(&in_force.config));
         let workers = self.node.facts.workers;
         let preparing = tokio::task::spawn_blocking(move || -> Result<_, Problems> {
-            let Loaded { config, mut warnings } = read(wanted, file.as_deref())?;
-            let config = Arc::new(config);
+            let (config, mut warnings) = match earlier {
+                Some(earlier) => (earlier, Vec::new()),
+                None => {
+                    let Loaded { config, warnings } = read(wanted, file.as_deref())?;
+                    (Arc::new(config), warnings)
+                }
+            };
             let ready = compiled(&config, &live, workers, &previous)
                 .map_err(|found| Problems(found.iter().map(crate::Problem::to_error).collect()))?;
             warnings.extend(ready.warnings.iter().map(crate::Problem::to_warning));
@@ -131,6 +159,9 @@ impl Deployer {
         sleep_until(self.earliest).await;
         self.earliest = Instant::now() + super::EVERY;
         let generation = self.enforce(config, ready, began, &hash, source, &at_restart)?;
+        self.history.replaced(in_force, &hash, confirm);
+        self.node.set_history(self.history.clone());
+        self.keep_last_good().await;
         Ok(Replaced { generation, hash, changes, at_restart, warnings, dry_run })
     }
 
@@ -166,6 +197,39 @@ impl Deployer {
                 self.waiting = waiting;
                 Err(NotReplaced::NotHere(why))
             }
+        }
+    }
+
+    /// Somebody confirms the change that is on trial; its hash, or `None` when there is none.
+    pub(super) fn confirm(&mut self, by: &str) -> Option<Arc<str>> {
+        let trial = self.history.trial.take()?;
+        self.node.set_history(self.history.clone());
+        notice(format_args!("configuration {} is confirmed (by {by})", trial.hash));
+        Some(trial.hash)
+    }
+
+    /// Nobody has confirmed it: back to the one before.
+    pub(super) async fn take_back(&mut self) {
+        let Some(trial) = self.history.trial.take() else { return };
+        let hash = Some(trial.back_to.hash.to_string());
+        let by = format!("nobody confirming {}", trial.hash);
+        if self.replace(Replacement::now(Wanted::Earlier { hash }, by)).await.is_err() {
+            self.node.set_history(self.history.clone());
+        }
+    }
+
+    /// Writes what is in force where a start with a broken file finds it; a failure is said and changes nothing.
+    pub(super) async fn keep_last_good(&mut self) {
+        let Some(directory) = self.last_good.clone() else { return };
+        let config = Arc::clone(&self.config);
+        let keeping = tokio::task::spawn_blocking(move || {
+            crate::last_good::keep(&directory, &config).map_err(|error| (directory, error))
+        });
+        if let Ok(Err((directory, error))) = keeping.await {
+            notice(format_args!(
+                "the last good configuration cannot be kept in {}: {error}",
+                directory.display()
+            ));
         }
     }
 
@@ -210,7 +274,7 @@ fn read(wanted: Wanted, file: Option<&Path>) -> Result<Loaded, Problems> {
     match (wanted, file) {
         (Wanted::Text { text, format }, _) => config::parse(&text, TEXT_NAME, format, &Sealed),
         (Wanted::File, Some(file)) => config::load(file),
-        (Wanted::File, None) => config::load(&PathBuf::new()),
+        (Wanted::File | Wanted::Earlier { .. }, _) => config::load(&PathBuf::new()),
     }
 }
 

@@ -67,6 +67,7 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Setup) -> F) {
         let means = Means {
             config,
             file: None,
+            last_good: None,
             secrets: None,
             publishers: vec![publisher],
             bound: Box::new(|snapshot| {

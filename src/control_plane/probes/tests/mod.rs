@@ -334,6 +334,8 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
         secrets: None,
         config,
         file: None,
+        last_good: None,
+        broken: None,
         watch: false,
         snapshot: Arc::clone(&snapshot),
         publishers: Vec::new(),
