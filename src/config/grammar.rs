@@ -98,21 +98,12 @@ pub(crate) static ROOT: Node = Node {
         many("listener", "listeners", &LISTENER),
         many("tcp", "tcp", &TCP),
         many("upstream", "upstreams", &UPSTREAM),
+        many("jwt", "jwt", &JWT),
+        many("keys", "keys", &KEYS),
+        many("consumer", "consumers", &CONSUMER),
         many("site", "sites", &SITE),
     ],
-    later: &[
-        "udp",
-        "jwt",
-        "keys",
-        "limit",
-        "cache",
-        "store",
-        "oidc",
-        "acme",
-        "discovery",
-        "consumer",
-        "tracing",
-    ],
+    later: &["udp", "limit", "cache", "store", "oidc", "acme", "discovery", "tracing"],
     ..EMPTY
 };
 
@@ -359,11 +350,80 @@ static SITE: Node = Node {
         one("timeouts", &SITE_TIMEOUTS),
         one("limits", &BODY_LIMIT),
         one("headers", &HEADERS),
+        one("authenticate", &AUTHENTICATE),
+        one("authorize", &AUTHORIZE),
         many("route", "routes", &ROUTE),
     ],
     later: POLICIES,
     ..EMPTY
 };
+
+static JWT: Node = Node {
+    args: &["name"],
+    children: &[
+        value("issuer"),
+        values("audience"),
+        values("algorithms"),
+        values("secret"),
+        values("public-key"),
+        value("jwks"),
+        value("leeway"),
+        value("max-lifetime"),
+        flag("allow-without-expiry"),
+        value("type"),
+        value("subject-claim"),
+        value("groups-claim"),
+        many("claim-header", "claim-headers", &CLAIM_HEADER),
+    ],
+    ..EMPTY
+};
+
+static CLAIM_HEADER: Node = Node { args: &["claim", "header"], ..EMPTY };
+
+static KEYS: Node = Node { args: &["name"], children: &[value("file"), value("pepper")], ..EMPTY };
+
+static CONSUMER: Node = Node {
+    args: &["name"],
+    children: &[values("groups"), value("tier"), many("credential", "credentials", &CREDENTIAL)],
+    ..EMPTY
+};
+
+static CREDENTIAL: Node = Node { props: &["jwt", "subject"], later: &["basic", "hmac", "mtls"], ..EMPTY };
+
+static AUTHENTICATE: Node = Node {
+    args: &["mode"],
+    children: &[
+        one("any-of", &METHODS),
+        one("all-of", &METHODS),
+        flag("optional"),
+        flag("forward-credentials"),
+    ],
+    later: &["jwt", "keys", "basic", "forward-auth", "mtls", "hmac", "oidc", "try-all"],
+    ..EMPTY
+};
+
+static METHODS: Node = Node {
+    children: &[many("jwt", "jwt", &METHOD), many("keys", "keys", &METHOD)],
+    later: &["basic", "forward-auth", "mtls", "hmac", "oidc"],
+    ..EMPTY
+};
+
+static METHOD: Node = Node { args: &["name"], props: &["header", "query"], later: &["cookie"], ..EMPTY };
+
+static AUTHORIZE: Node = Node {
+    children: &[
+        values("scope"),
+        values("group"),
+        many("claim", "claims", &CLAIM_MATCH),
+        many("allow", "allow", &ACCESS_RULE),
+        many("deny", "deny", &ACCESS_RULE),
+    ],
+    ..EMPTY
+};
+
+static CLAIM_MATCH: Node = Node { args: &["name", "value"], ..EMPTY };
+
+static ACCESS_RULE: Node = Node { props: &["source", "method", "group", "consumer"], ..EMPTY };
 
 static SITE_TIMEOUTS: Node = Node { children: &[value("total"), value("per-try")], ..EMPTY };
 
@@ -372,8 +432,6 @@ static BODY_LIMIT: Node = Node { children: &[value("body")], ..EMPTY };
 /// Child nodes of a site or a route that only a later version enforces. They must never pass unnoticed: whoever wrote
 /// them believes that they guard something.
 const POLICIES: &[&str] = &[
-    "authenticate",
-    "authorize",
     "jwt",
     "keys",
     "basic",
@@ -415,6 +473,8 @@ static ROUTE: Node = Node {
         flag("abort-on-close"),
         one("rewrite", &REWRITE),
         one("headers", &HEADERS),
+        one("authenticate", &AUTHENTICATE),
+        one("authorize", &AUTHORIZE),
     ],
     later: POLICIES,
     ..EMPTY

@@ -18,6 +18,7 @@ mod effective;
 mod environment;
 mod format;
 mod grammar;
+mod keys_file;
 mod literal;
 mod load;
 pub mod model;
@@ -33,6 +34,9 @@ pub use diff::{Change, Changes, Effect, Kind};
 pub use effective::{Effective, EffectiveValue};
 pub use environment::{Environment, Sealed, System};
 pub use format::format;
+pub use keys_file::{
+    KEYS_FILE_BYTES_MAX, KeysFileError, StoredKey, parse_keys, parse_time, print_keys, print_time,
+};
 pub use literal::{
     Address, Bound, ByteRate, Bytes, Cidr, LoadFactor, NoAddress, Percent, Rate, Ratio, Target,
 };

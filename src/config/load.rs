@@ -126,6 +126,8 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         abort_on_close: None,
         rewrite: None,
         headers: Headers::default(),
+        authenticate: None,
+        authorize: None,
         origin: origin.clone(),
     };
     Config {
@@ -175,12 +177,17 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             retry_budget: RetryBudget::default(),
             origin: origin.clone(),
         }],
+        jwt: Vec::new(),
+        keys: Vec::new(),
+        consumers: Vec::new(),
         sites: vec![Site {
             names: vec![SiteName::Any],
             listeners: Vec::new(),
             timeouts: SiteTimeouts::default(),
             limits: SiteLimits::default(),
             headers: Headers::default(),
+            authenticate: None,
+            authorize: None,
             routes: vec![route],
             origin,
         }],

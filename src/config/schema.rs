@@ -5,8 +5,8 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, DnsSettings, HashKey, Io, Listener, Overload, Site, SiteName, StatusSet, Tcp, Upstream,
-    Workers,
+    AccessLog, Admin, Consumer, DnsSettings, HashKey, Io, Jwt, Keys, Listener, Overload, Site, SiteName,
+    StatusSet, Tcp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,7 +14,14 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 16] = [
+const REQUIRED: [(&str, &[&str]); 23] = [
+    ("Jwt", &["name", "algorithms"]),
+    ("Keys", &["name", "file"]),
+    ("Consumer", &["name"]),
+    ("Credential", &["jwt", "subject"]),
+    ("ClaimHeader", &["claim", "header"]),
+    ("Method", &["name"]),
+    ("ClaimMatch", &["name", "value"]),
     ("Listener", &["name", "bind"]),
     ("Tcp", &["name", "bind", "upstream"]),
     ("Upstream", &["name", "endpoints"]),
@@ -50,6 +57,9 @@ pub fn schema() -> Value {
     property("listeners", generator.subschema_for::<Vec<Listener>>());
     property("tcp", generator.subschema_for::<Vec<Tcp>>());
     property("upstreams", generator.subschema_for::<Vec<Upstream>>());
+    property("jwt", generator.subschema_for::<Vec<Jwt>>());
+    property("keys", generator.subschema_for::<Vec<Keys>>());
+    property("consumers", generator.subschema_for::<Vec<Consumer>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);
     for (name, definition) in &mut definitions {

@@ -52,6 +52,15 @@ impl Config {
             put("tcp", serde_json::to_value(&self.tcp));
         }
         put("upstreams", serde_json::to_value(&self.upstreams));
+        if !self.jwt.is_empty() {
+            put("jwt", serde_json::to_value(&self.jwt));
+        }
+        if !self.keys.is_empty() {
+            put("keys", serde_json::to_value(&self.keys));
+        }
+        if !self.consumers.is_empty() {
+            put("consumers", serde_json::to_value(&self.consumers));
+        }
         put("sites", serde_json::to_value(&self.sites));
         Value::Object(root)
     }

@@ -9,7 +9,7 @@ use base::limits::HttpLimits;
 use runtime::Buf;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
-use traffic::filter::{Outgoing, ResponseEdits, Walk};
+use traffic::filter::{Caller, Outgoing, ResponseEdits, Walk};
 use traffic::source::ForwardedFacts;
 use traffic::sticky::Session;
 use traffic::{Cause, Phases};
@@ -26,6 +26,8 @@ pub(crate) struct Exchange {
     pub(crate) response: ResponseHead,
     pub(crate) response_bytes: HeadBytes,
     pub(crate) walk: Walk,
+    /// Who calls, as far as the route asks.
+    pub(crate) caller: Caller,
     pub(crate) outgoing: Outgoing,
     pub(crate) response_edits: ResponseEdits,
     pub(crate) phases: Phases,
@@ -185,6 +187,7 @@ impl Exchange {
             response: ResponseHead::default(),
             response_bytes: HeadBytes::None,
             walk: Walk::default(),
+            caller: Caller::default(),
             outgoing: Outgoing::default(),
             response_edits: ResponseEdits::default(),
             phases: Phases::new(now),
@@ -217,6 +220,7 @@ impl Exchange {
         self.facts = believe_nothing(peer);
         self.phases = Phases::new(now);
         self.walk = Walk::default();
+        self.caller.clear();
         self.route = None;
         self.upstream = None;
         self.endpoint = None;
@@ -254,6 +258,7 @@ impl Exchange {
         self.head_bytes = HeadBytes::None;
         self.response_bytes = HeadBytes::None;
         self.outgoing.clear();
+        self.caller.clear();
         self.response_edits.clear();
         self.failed.clear();
         self.upload.replay.clear();

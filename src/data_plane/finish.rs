@@ -36,6 +36,7 @@ fn log(conn: &Client, x: &Exchange) {
     let request = x.request();
     let upstream = x.upstream.map(|id| generation.upstream(id));
     let endpoint = upstream.zip(x.endpoint).map(|(upstream, id)| upstream.endpoint(id));
+    let (consumer, auth) = caller(x);
     let record = Record {
         subject: Subject::Exchange,
         time_unix_ns: worker.rt.wall_nanos(),
@@ -45,13 +46,15 @@ fn log(conn: &Client, x: &Exchange) {
         method: request.method(),
         host: request.host(),
         path: request.path(),
-        query: request.query(),
+        query: x.outgoing.query(request.query()),
         version: x.head.version,
         status: x.status,
         cause: x.cause,
         route: x.route.map_or("", |id| &*generation.route(id).name),
         upstream: upstream.map_or("", |upstream| &*upstream.name),
         endpoint: endpoint.map_or("", |endpoint| &*endpoint.text),
+        consumer: &consumer,
+        auth: &auth,
         attempts: x.attempts,
         bytes_in: x.upload.bytes,
         bytes_out: x.bytes_out,
@@ -62,6 +65,17 @@ fn log(conn: &Client, x: &Exchange) {
         total_us: micros(x.phases.total()),
     };
     write(worker, &record);
+}
+
+/// Who called and which policy says so, for the log; allocates nothing where nobody was asked.
+fn caller(x: &Exchange) -> (String, String) {
+    if let Some(refused) = x.caller.refused() {
+        return (String::new(), format!("{} {}", refused.by, refused.why));
+    }
+    match x.caller.primary() {
+        Some(identity) => (identity.name(), format!("{}:{}", identity.scheme, identity.policy)),
+        None => (String::new(), String::new()),
+    }
 }
 
 /// Counts a flow that ended for `cause` and hands its record to the access log.

@@ -48,6 +48,9 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
             out.extend_from_slice(PSEUDONYM.as_bytes());
             encode_proxy_error(out, cause);
         }
+        for challenge in challenges(x, cause) {
+            encode::field(out, b"WWW-Authenticate", challenge.as_bytes());
+        }
         if status == 405 {
             // The methods that a gateway can carry; which of them a resource allows is the upstream's to say.
             encode::field(out, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -71,6 +74,21 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
         x.upload.done = false;
     }
     settle(relay::finish_downstream(conn, x, keeps).await, x)
+}
+
+/// What tells the client how to say who it is, on every 401 and wherever the scheme has something to say.
+fn challenges(x: &Exchange, cause: Cause) -> Vec<String> {
+    let asks = matches!(
+        cause,
+        Cause::CredentialsMissing
+            | Cause::CredentialsInvalid
+            | Cause::CredentialsAmbiguous
+            | Cause::InsufficientScope
+    );
+    let chain = x.route.filter(|_| asks).map(|route| &x.generation.route(route).chain);
+    let authentication = chain.and_then(|chain| chain.authentication().map(|filter| (chain, filter)));
+    authentication
+        .map_or_else(Vec::new, |(chain, filter)| filter.challenges(cause, &x.caller, &chain.scopes()))
 }
 
 /// The rest of the body cannot be told from the next request, or will not come.

@@ -17,7 +17,7 @@ use crate::upstream::{self, lease::Lease};
 use base::Instant;
 use std::rc::Rc;
 use std::time::Duration;
-use traffic::filter::Verdict;
+use traffic::filter::{Verdict, Visit};
 use traffic::health::Outcome;
 use traffic::retry::{self, Attempt, Decision, Failure};
 use traffic::snapshot::{Action, Endpoint, Route, Split, Upstream};
@@ -84,11 +84,12 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
         x.deadline = conn.worker.rt.now() + total;
     }
 
-    let request = Request::new(&x.head, x.head_bytes.as_slice());
-    match x.walk.advance(&route.chain, request, &mut x.outgoing) {
-        Verdict::Continue => {}
-        Verdict::Respond(cause) => return Err(cause.into()),
-        Verdict::Suspend(ask) => match ask {},
+    if route.chain.hooks().request_head {
+        match filter(conn, x, route) {
+            Verdict::Continue => {}
+            Verdict::Respond(cause) => return Err(cause.into()),
+            Verdict::Suspend(ask) => match ask {},
+        }
     }
     x.phases.mark(Phase::Filter, conn.worker.rt.now());
 
@@ -97,6 +98,19 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
         Action::Respond(response) => Box::pin(respond::fixed(conn, x, route, response)).await,
         Action::Redirect(redirect) => Box::pin(respond::redirect(conn, x, route, redirect)).await,
     }
+}
+
+/// Lets the request pass the filters of its route, as far as they get without I/O.
+fn filter(conn: &Client, x: &mut Exchange, route: &Route) -> Verdict {
+    let mut visit = Visit {
+        request: Request::new(&x.head, x.head_bytes.as_slice()),
+        client: x.facts.client,
+        unix_s: conn.worker.rt.wall_nanos() / 1_000_000_000,
+        outgoing: &mut x.outgoing,
+        caller: &mut x.caller,
+        memory: &mut conn.worker.memory.borrow_mut(),
+    };
+    x.walk.advance(&route.chain, &mut visit)
 }
 
 /// Counts what the request says and nobody believes.

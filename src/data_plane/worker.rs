@@ -96,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) room: Bell,
     pub(crate) date: DateCache,
     pub(crate) rng: RefCell<Rng>,
+    /// What is remembered of credentials.
+    pub(crate) memory: RefCell<auth::Memory>,
     /// Downstream connections that are open now.
     pub(crate) connections: Cell<u32>,
     /// The same by listener.
@@ -159,6 +161,7 @@ impl Worker {
             request_ids: Cell::new(0),
             request_id_prefix: rng.next_u64(),
             rng: RefCell::new(rng),
+            memory: RefCell::default(),
             rt,
             id,
             stats,

@@ -218,6 +218,16 @@ causes! {
     ProxyPeerRefused = "proxy_peer_refused", Ringway, Accept, 0, "";
     /// No route matches the request.
     NoRoute = "no_route", Ringway, Route, 404, "destination_not_found";
+    /// The request does not say who calls.
+    CredentialsMissing = "credentials_missing", Downstream, Filter, 401, "http_request_denied";
+    /// The credentials of the request are not good.
+    CredentialsInvalid = "credentials_invalid", Downstream, Filter, 401, "http_request_denied";
+    /// The request has credentials in more than one place.
+    CredentialsAmbiguous = "credentials_ambiguous", Downstream, Filter, 400, "http_request_denied";
+    /// The caller lacks a scope that the route asks for.
+    InsufficientScope = "insufficient_scope", Downstream, Filter, 403, "http_request_denied";
+    /// The caller may not do this.
+    Forbidden = "forbidden", Downstream, Filter, 403, "http_request_denied";
     /// The route answers by itself.
     FixedResponse = "fixed_response", Ringway, Filter, 200, "";
     /// The route redirects.

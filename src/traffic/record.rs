@@ -23,7 +23,7 @@ pub const RECORD_BYTES_MAX: usize = FIXED_BYTES_MAX
     + QUERY_BYTES_MAX
     + USER_AGENT_BYTES_MAX
     + REFERER_BYTES_MAX
-    + 9 * NAME_BYTES_MAX;
+    + 11 * NAME_BYTES_MAX;
 const FIXED_BYTES_MAX: usize = 256;
 
 /// What a record is about.
@@ -63,6 +63,10 @@ pub struct Record<'a> {
     pub upstream: &'a str,
     /// Address of the endpoint of the last attempt; empty when there was none.
     pub endpoint: &'a str,
+    /// Who called, as far as the route asked; empty for nobody in particular.
+    pub consumer: &'a str,
+    /// Which policy accepted or refused the caller, `SCHEME:POLICY`, and why it refused; empty when none was asked.
+    pub auth: &'a str,
     pub attempts: u8,
     /// Bytes of the request as received, head and body.
     pub bytes_in: u64,
@@ -135,6 +139,8 @@ impl<'a> Record<'a> {
         route: "",
         upstream: "",
         endpoint: "",
+        consumer: "",
+        auth: "",
         attempts: 0,
         bytes_in: 0,
         bytes_out: 0,
@@ -169,7 +175,7 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(&addr.octets());
             }
         }
-        for name in [self.listener, self.route, self.upstream, self.endpoint] {
+        for name in [self.listener, self.route, self.upstream, self.endpoint, self.consumer, self.auth] {
             text(out, name.as_bytes(), name.floor_char_boundary(NAME_BYTES_MAX));
         }
         text(out, self.method, NAME_BYTES_MAX);
@@ -185,7 +191,12 @@ impl<'a> Record<'a> {
     }
 
     fn bytes_at_most(&self) -> usize {
-        let names = self.listener.len() + self.route.len() + self.upstream.len() + self.endpoint.len();
+        let names = self.listener.len()
+            + self.route.len()
+            + self.upstream.len()
+            + self.endpoint.len()
+            + self.consumer.len()
+            + self.auth.len();
         let texts = self.method.len() + self.host.len() + self.path.len() + self.query.map_or(0, <[u8]>::len);
         let tls = self.tls.map_or(0, |tls| tls.cipher.len() + tls.server_name.len() + tls.client.len());
         (FIXED_BYTES_MAX + tls + names + texts + self.user_agent.len() + self.referer.len())
@@ -219,6 +230,8 @@ impl<'a> Record<'a> {
             route: reader.name()?,
             upstream: reader.name()?,
             endpoint: reader.name()?,
+            consumer: reader.name()?,
+            auth: reader.name()?,
             method: reader.text()?,
             host: reader.text()?,
             path: reader.text()?,

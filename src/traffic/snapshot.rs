@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// By [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
+    /// The policies that filters of the routes ask.
+    pub access: Access,
     /// Whether finished exchanges are handed to the access-log writer.
     pub access_log: bool,
 }
@@ -67,6 +69,13 @@ impl Snapshot {
     pub fn listener_of(&self, socket: SocketId) -> Option<ListenerId> {
         self.open_listeners().find(|id| self.listeners[id.index()].sockets().contains(&socket))
     }
+}
+
+/// Policies that check credentials.
+#[derive(Debug, Default)]
+pub struct Access {
+    pub jwt: Vec<Arc<auth::JwtPolicy>>,
+    pub keys: Vec<Arc<auth::KeysPolicy>>,
 }
 
 /// An entry point: where it listens and what it serves there.

@@ -10,6 +10,7 @@ mod command_line;
 #[allow(dead_code, reason = "a toolbox: not every tool is in use all the time")]
 mod harness;
 
+mod access;
 mod activation;
 mod admission;
 mod balancing;

@@ -59,7 +59,7 @@ impl Decoder<'_> {
         Some(HeaderPair { name: name?, value: value? })
     }
 
-    fn field_name(&mut self, key: &str, scalar: &Scalar) -> Option<String> {
+    pub(super) fn field_name(&mut self, key: &str, scalar: &Scalar) -> Option<String> {
         let name = self.as_text(key, scalar)?;
         if !is_token(&name) || name.len() > NAME_BYTES_MAX {
             self.wrong(key, scalar, "the name of a header field (RFC 9110 §5.6.2)");

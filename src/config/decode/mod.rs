@@ -3,6 +3,7 @@
 //! Every object of the tree becomes an object of the model even when parts of it are wrong, so that `validate` can still
 //! report what is wrong between the objects. The wrong parts were reported here, and nobody gets to see the result.
 
+mod access;
 mod action;
 mod admission;
 mod dns;

@@ -21,7 +21,7 @@ impl Decoder<'_> {
             secure: self.flag(scope, "secure"),
             http_only: !scope.has("http-only") || self.flag(scope, "http-only"),
             same_site: self.literal_or(scope, "same-site", SameSite::default()),
-            secret: self.secret(scope),
+            secret: self.secret_of(scope, "secret"),
         }
     }
 
@@ -85,16 +85,16 @@ impl Decoder<'_> {
     }
 
     /// A secret in the text would be in every dump of it.
-    fn secret(&mut self, scope: &Scope<'_>) -> Option<Secret> {
-        let scalar = scope.scalar("secret")?;
-        let secret = self.as_text("secret", scalar)?;
+    pub(super) fn secret_of(&mut self, scope: &Scope<'_>, key: &str) -> Option<Secret> {
+        let scalar = scope.scalar(key)?;
+        let secret = self.as_text(key, scalar)?;
         if scalar.reference.is_none() {
             let hint = Some("write (file)\"secrets/sticky\" or (env)\"STICKY_SECRET\"".to_owned());
             self.error(Code::Value, scalar.span, "a secret cannot stand in the text", hint);
             return None;
         }
         if secret.len() < SECRET_BYTES_MIN {
-            let what = format!("\"secret\" cannot be {}: it is too short", super::shown(scalar));
+            let what = format!("\"{key}\" cannot be {}: it is too short", super::shown(scalar));
             let hint = format!("expected at least {SECRET_BYTES_MIN} bytes, better 32 random ones");
             self.error(Code::Value, scalar.span, what, Some(hint));
             return None;

@@ -20,6 +20,9 @@ impl Decoder<'_> {
             listeners: scope.members("listeners").iter().map(|listener| self.listener(listener)).collect(),
             tcp: scope.members("tcp").iter().map(|tcp| self.tcp(tcp)).collect(),
             upstreams: scope.members("upstreams").iter().map(|upstream| self.upstream(upstream)).collect(),
+            jwt: scope.members("jwt").iter().map(|jwt| self.jwt(jwt)).collect(),
+            keys: scope.members("keys").iter().map(|keys| self.keys(keys)).collect(),
+            consumers: scope.members("consumers").iter().map(|one| self.consumer(one)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),
         }

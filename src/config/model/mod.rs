@@ -4,6 +4,7 @@
 //! of its own. Nothing here has been checked against the rest of the file: `validate` does that, and only [`crate::load()`]
 //! and [`crate::parse`] hand out a [`Config`], after it did. The control plane compiles it; the data plane never sees it.
 
+mod access;
 mod admin;
 mod admission;
 mod dns;
@@ -21,6 +22,10 @@ mod tcp;
 mod tls;
 mod upstream;
 
+pub use access::{
+    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwt,
+    JwtAlgorithm, Keys, Method, Methods,
+};
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
@@ -75,6 +80,12 @@ pub struct Config {
     pub tcp: Vec<Tcp>,
     /// Balanced groups of endpoints.
     pub upstreams: Vec<Upstream>,
+    /// Issuers of tokens.
+    pub jwt: Vec<Jwt>,
+    /// Files of API keys.
+    pub keys: Vec<Keys>,
+    /// Callers by name.
+    pub consumers: Vec<Consumer>,
     /// Virtual hosts; at least one where there is an entry point for HTTP.
     pub sites: Vec<Site>,
     /// Where each value stands in the text, and which strings are references.
@@ -108,10 +119,20 @@ impl Config {
             origins.extend(upstream.tls.iter_mut().flat_map(UpstreamTls::origins));
             origins.extend(upstream.endpoints.iter_mut().map(|endpoint| &mut endpoint.origin));
         }
+        origins.extend(config.jwt.iter_mut().map(|jwt| &mut jwt.origin));
+        origins.extend(config.keys.iter_mut().map(|keys| &mut keys.origin));
+        for consumer in &mut config.consumers {
+            origins.push(&mut consumer.origin);
+            origins.extend(consumer.credentials.iter_mut().map(|credential| &mut credential.origin));
+        }
         for site in &mut config.sites {
             origins.push(&mut site.origin);
+            origins.extend(site.authenticate.iter_mut().flat_map(Authenticate::origins));
+            origins.extend(site.authorize.iter_mut().map(|rules| &mut rules.origin));
             for route in &mut site.routes {
                 origins.push(&mut route.origin);
+                origins.extend(route.authenticate.iter_mut().flat_map(Authenticate::origins));
+                origins.extend(route.authorize.iter_mut().map(|rules| &mut rules.origin));
                 if let Action::Split(split) = &mut route.action {
                     origins.extend(split.shares.iter_mut().map(|share| &mut share.origin));
                 }

@@ -1,6 +1,6 @@
 //! Rules: which requests they select and what is done with those.
 
-use super::{Hedge, Origin, Site, UpstreamTimeouts};
+use super::{Authenticate, Authorize, Hedge, Origin, Site, UpstreamTimeouts};
 use crate::literal::{Bound, Bytes, Cidr};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -39,11 +39,22 @@ pub struct Route {
     pub rewrite: Option<Rewrite>,
     /// Applied after those of the site.
     pub headers: Headers,
+    /// Who must show a credential. Default: as the site says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticate: Option<Authenticate>,
+    /// What callers must be; holds beside what the site says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorize: Option<Authorize>,
     #[serde(skip)]
     pub origin: Origin,
 }
 
 impl Route {
+    /// Who must show a credential: as the route says, else the site.
+    pub fn authenticate<'s>(&'s self, site: &'s Site) -> Option<&'s Authenticate> {
+        self.authenticate.as_ref().or(site.authenticate.as_ref())
+    }
+
     /// How failed attempts are repeated.
     pub fn retry(&self) -> Retry {
         self.retry.clone().unwrap_or_default()

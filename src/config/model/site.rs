@@ -1,6 +1,6 @@
 //! Virtual hosts.
 
-use super::{Headers, Origin, Route};
+use super::{Authenticate, Authorize, Headers, Origin, Route};
 use crate::literal::{Bound, Bytes};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -22,6 +22,12 @@ pub struct Site {
     pub limits: SiteLimits,
     /// Applied before those of the route.
     pub headers: Headers,
+    /// Who must show a credential, unless the route says otherwise. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authenticate: Option<Authenticate>,
+    /// What callers must be; holds beside what the route says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authorize: Option<Authorize>,
     /// Sorted by specificity when compiled; the order of the text does not matter.
     pub routes: Vec<Route>,
     #[serde(skip)]

@@ -272,7 +272,7 @@ impl Reader<'_> {
 }
 
 /// Parses on a stack of its own: the parser recurses, and what `guard` lets through must not meet the end of a small one.
-fn parsed(text: &str) -> Result<KdlDocument, KdlError> {
+pub(crate) fn parsed(text: &str) -> Result<KdlDocument, KdlError> {
     std::thread::scope(|scope| {
         let parser = std::thread::Builder::new().stack_size(STACK_BYTES);
         match parser.spawn_scoped(scope, || KdlDocument::parse(text)).map(std::thread::ScopedJoinHandle::join)

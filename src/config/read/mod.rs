@@ -6,6 +6,7 @@ mod json;
 mod kdl;
 
 pub(crate) use guard::Scan;
+pub(crate) use kdl::parsed as parsed_kdl;
 
 use crate::document::{Literal, Object, Reference, Scalar};
 use crate::environment::Environment;

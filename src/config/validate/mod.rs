@@ -2,6 +2,7 @@
 //!
 //! Each file answers one question about a decoded configuration and reports every violation; none stops at the first.
 
+mod access;
 mod admission;
 mod balance;
 mod entry;
@@ -31,6 +32,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.entry(is_whole);
     check.routes();
     check.settings();
+    check.access(is_whole);
     check.names();
     check.balance();
     check.tcp();

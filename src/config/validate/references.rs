@@ -51,7 +51,7 @@ impl Check<'_> {
         }
     }
 
-    fn known<'n>(
+    pub(super) fn known<'n>(
         &mut self,
         of: &str,
         name: &str,
@@ -74,7 +74,7 @@ impl Check<'_> {
         self.error(Code::Dangling, origin, member, format!("no {of} named {shown}"), hint);
     }
 
-    fn unique(&mut self, of: &str, names: &[(&str, &Origin)]) {
+    pub(super) fn unique(&mut self, of: &str, names: &[(&str, &Origin)]) {
         let mut seen: HashMap<&str, &Origin> = HashMap::new();
         for (name, origin) in names.iter().filter(|(name, _)| !name.is_empty()) {
             if let Some(first) = seen.get(name) {

@@ -3,6 +3,7 @@
 //! It is found again by name, never by position: an endpoint by its upstream's name and its address, a route by its
 //! name, what is in use and the retry budget by the upstream's name.
 
+use auth::{JwtPolicy, KeysPolicy};
 use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use traffic::balance::Balancer;
 use traffic::flow::FlowStats;
 use traffic::health::EndpointCell;
 use traffic::retry::RetryBudget;
-use traffic::snapshot::{Snapshot, Upstream};
+use traffic::snapshot::{Access, Snapshot, Upstream};
 use traffic::stats::RouteStats;
 use traffic::sticky::Key;
 use traffic::upstream_stats::UpstreamStats;
@@ -25,12 +26,14 @@ pub(super) struct Carried<'s> {
     stats: HashMap<&'s str, &'s Arc<RouteStats>>,
     /// Of TCP listeners.
     flows: HashMap<&'s str, &'s Arc<FlowStats>>,
+    access: Option<&'s Access>,
 }
 
 impl<'s> Carried<'s> {
     pub(super) fn from(previous: Option<&'s Snapshot>) -> Self {
         let mut carried = Carried::default();
         let Some(previous) = previous else { return carried };
+        carried.access = Some(&previous.access);
         for upstream in &previous.upstreams {
             carried.upstreams.insert(&upstream.name, upstream);
             for endpoint in &upstream.endpoints {
@@ -48,6 +51,14 @@ impl<'s> Carried<'s> {
 
     pub(super) fn cell(&self, upstream: &str, addr: &Addr) -> Option<Arc<EndpointCell>> {
         self.cells.get(&(upstream, addr)).map(|cell| Arc::clone(cell))
+    }
+
+    pub(super) fn jwt(&self, name: &str) -> Option<&'s Arc<JwtPolicy>> {
+        self.access?.jwt.iter().find(|policy| &*policy.name == name)
+    }
+
+    pub(super) fn keys(&self, name: &str) -> Option<&'s Arc<KeysPolicy>> {
+        self.access?.keys.iter().find(|policy| &*policy.name == name)
     }
 
     /// Whether the previous generation had endpoints in an upstream of that name.

@@ -10,12 +10,14 @@
 //!   health.rs    what an upstream says about health
 //!   sticky.rs    Sticky
 //!   tcp.rs       Listener and Passthrough of tcp listeners
+//!   access.rs    policies for callers, and the filters that ask them
 //!   admission.rs Admission, Valve, RetryBudget
 //!   presence.rs  places of listeners, ids of sockets
 //!   carry.rs     cells, budgets and statistics of the previous generation
 //!   live.rs      what is known and asked for beside the configuration
 //! ```
 
+mod access;
 mod admission;
 mod carry;
 mod health;
@@ -102,7 +104,8 @@ pub(crate) fn compile_live(
         .zip(&upstreams)
         .map(|(written, compiled)| (&*written.name, compiled.id))
         .collect();
-    let (routes, places) = compiler.routes(&by_name);
+    let access = compiler.access();
+    let (routes, places) = compiler.routes(&by_name, &access);
     let mut listeners = compiler.listeners(&routes, &places);
     compiler.passthrough(&by_name, &mut listeners);
     let (listeners, next_socket) = presence::settle(listeners, previous);
@@ -121,6 +124,7 @@ pub(crate) fn compile_live(
         next_socket,
         routes,
         upstreams,
+        access,
         // Whoever writes the log is started with the process.
         access_log: previous
             .map_or(config.access_log.target != AccessLogTarget::Off, |previous| previous.access_log),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use traffic::filter::{Chain, FieldRule, Filter, Headers, Rewrite, Template};
 use traffic::hedge::{HedgeAfter, HedgeRules};
 use traffic::retry::{RetryOn, RetryRules};
-use traffic::snapshot::{Action, FixedResponse, Redirect, Route, RouteTimeouts, Split};
+use traffic::snapshot::{Access, Action, FixedResponse, Redirect, Route, RouteTimeouts, Split};
 use traffic::stats::RouteStats;
 
 /// Where a compiled route stands in the configuration.
@@ -22,7 +22,11 @@ pub(super) struct Place<'c> {
 
 impl<'c> Compiler<'c> {
     /// All routes by id, and the place of each.
-    pub(super) fn routes(&mut self, upstreams: &HashMap<&str, UpstreamId>) -> (Vec<Route>, Vec<Place<'c>>) {
+    pub(super) fn routes(
+        &mut self,
+        upstreams: &HashMap<&str, UpstreamId>,
+        access: &Access,
+    ) -> (Vec<Route>, Vec<Place<'c>>) {
         let sites = self.config.sites.iter();
         let places: Vec<_> =
             sites.flat_map(|site| site.routes.iter().map(move |route| Place { site, route })).collect();
@@ -30,7 +34,8 @@ impl<'c> Compiler<'c> {
         let mut routes = Vec::with_capacity(places.len());
         let mut kept = Vec::with_capacity(places.len());
         for (place, name) in places.into_iter().zip(names) {
-            let (Some(action), Some(chain)) = (self.action(place, upstreams), self.chain(place)) else {
+            let (Some(action), Some(chain)) = (self.action(place, upstreams), self.chain(place, access))
+            else {
                 continue;
             };
             let Place { site, route } = place;
@@ -121,8 +126,8 @@ impl<'c> Compiler<'c> {
     }
 
     /// Rewrites first, then the fields of the site, then those of the route.
-    fn chain(&mut self, place: Place<'_>) -> Option<Chain> {
-        let mut filters = Vec::new();
+    fn chain(&mut self, place: Place<'_>, access: &Access) -> Option<Chain> {
+        let mut filters = self.access_filters(place, access);
         if let Some(rewrite) = &place.route.rewrite {
             let path = match &rewrite.path {
                 Some(path) => Some(self.template(path, place)?),

@@ -21,7 +21,8 @@ use base::Instant;
 use base::ids::RouteId;
 use config::Config;
 use config::model;
-use traffic::filter::{self, Outgoing, ResponseEdits, Verdict, Walk};
+use std::time::SystemTime;
+use traffic::filter::{self, Caller, Outgoing, ResponseEdits, Verdict, Visit, Walk};
 use traffic::route::Missed;
 use traffic::snapshot::{Action, Listener, Route, Snapshot};
 use traffic::{Cause, source};
@@ -66,7 +67,19 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
         return Ok(told.refused(Cause::BodyTooLarge));
     }
     let mut outgoing = Outgoing::default();
-    match Walk::default().advance(&route.chain, request, &mut outgoing) {
+    let mut caller = Caller::default();
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let mut visit = Visit {
+        request,
+        client: facts.client,
+        unix_s: since_1970.as_secs(),
+        outgoing: &mut outgoing,
+        caller: &mut caller,
+        memory: &mut auth::Memory::default(),
+    };
+    let verdict = Walk::default().advance(&route.chain, &mut visit);
+    told.notes.extend(of_caller(&caller));
+    match verdict {
         Verdict::Continue => {}
         Verdict::Respond(cause) => return Ok(told.refused(cause)),
         // No filter of this version asks; whatever one of a later version asks, nobody is.
@@ -92,6 +105,15 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
                 .ends(Outcome::own(Cause::Redirect, redirect.status)))
         }
     }
+}
+
+/// Who the request is taken to come from, or why its credential is not good; never the credential.
+fn of_caller(caller: &Caller) -> Option<String> {
+    if let Some(refused) = caller.refused() {
+        return Some(format!("{} refuses the credential: {}", refused.by, refused.why));
+    }
+    let identity = caller.primary()?;
+    Some(format!("the caller is \"{}\", by {}:{}", identity.name(), identity.scheme, identity.policy))
 }
 
 fn entry(subject: Subject<'_>, listener: &Listener) -> Entry {
@@ -181,7 +203,7 @@ fn to_endpoint(request: Request<'_>, outgoing: &Outgoing) -> ToEndpoint {
     let removed = names.filter(|name| !outgoing.edits.keeps(name)).map(text).collect();
     let path = outgoing.path().unwrap_or_else(|| request.path());
     let mut target = text(path);
-    if let Some(query) = request.query() {
+    if let Some(query) = outgoing.query(request.query()) {
         target.push('?');
         target.push_str(&text(query));
     }

@@ -19,7 +19,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoin
     let request = x.request();
     let outgoing = &x.outgoing;
     let path = outgoing.path().unwrap_or_else(|| request.path());
-    encode::request_line(out, request.method(), path, request.query());
+    encode::request_line(out, request.method(), path, outgoing.query(request.query()));
     // An HTTP/1.0 client may name no host; the upstream gets one all the same (RFC 9112 §3.2).
     let host = match (outgoing.host(), request.authority()) {
         (Some(host), _) => host,

@@ -1,7 +1,6 @@
 //! Sets, adds and removes header fields. Names and values are validated when the configuration is loaded.
 
-use super::{FieldEdits, FilterStage, Hooks, HttpFilter, Outgoing, ResponseEdits, Verdict};
-use wire::http::Request;
+use super::{FieldEdits, FilterStage, Hooks, HttpFilter, ResponseEdits, Verdict, Visit};
 
 /// One edit as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,8 +37,8 @@ impl HttpFilter for Headers {
         Hooks { request_head: !self.request.is_empty(), response_head: !self.response.is_empty() }
     }
 
-    fn on_request_head(&self, _request: Request<'_>, outgoing: &mut Outgoing) -> Verdict {
-        self.request.iter().for_each(|rule| rule.apply(&mut outgoing.edits));
+    fn on_request_head(&self, visit: &mut Visit<'_, '_>) -> Verdict {
+        self.request.iter().for_each(|rule| rule.apply(&mut visit.outgoing.edits));
         Verdict::Continue
     }
 

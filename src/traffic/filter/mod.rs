@@ -7,12 +7,22 @@
 //! Adding a filter touches: its file, one line in `filters!`, its stage, its configuration and one arm where the control
 //! plane compiles it.
 
+mod anonymize;
+mod authenticate;
+mod authorize;
+mod caller;
+mod credentials;
 mod edits;
 mod headers;
 mod outgoing;
 mod rewrite;
 mod template;
 
+pub use anonymize::Anonymize;
+pub use authenticate::{Authenticate, Check, Method, Mode};
+pub use authorize::{Authorize, Rule};
+pub use caller::{Caller, Refused};
+pub use credentials::Source;
 pub use edits::{FieldEdits, ResponseEdits};
 pub use headers::{FieldRule, Headers};
 pub use outgoing::Outgoing;
@@ -20,6 +30,8 @@ pub use rewrite::Rewrite;
 pub use template::{Template, TemplateError};
 
 use crate::Cause;
+use auth::Memory;
+use std::net::IpAddr;
 use wire::http::Request;
 
 /// Filters that one chain may have; the position in it is a byte.
@@ -41,11 +53,40 @@ pub enum Verdict {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ask {}
 
-/// In which order filters run, whatever their order in the configuration: what decides comes before what transforms.
+/// In which order filters run, whatever their order in the configuration (G6): what is cheap and needs nobody's name
+/// comes first, then who calls, whether they may, and how often; what transforms comes last. A stage without filters
+/// in this version keeps its place for those to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FilterStage {
+    /// Drops what only we may say.
+    Anonymize,
+    /// Limits that need no caller.
+    EarlyLimit,
+    /// Preflights are answered here, without asking who sends them.
+    Cors,
+    Authenticate,
+    Authorize,
+    /// Limits by caller.
+    Limit,
+    Validate,
+    Cache,
     /// Edits of what is sent upstream and handed back.
     Transform,
+}
+
+/// What a filter sees of one request, and where it writes what it found out.
+#[derive(Debug)]
+pub struct Visit<'r, 'x> {
+    pub request: Request<'r>,
+    /// The address of the client, after trusted proxies.
+    pub client: IpAddr,
+    /// Seconds since 1970.
+    pub unix_s: u64,
+    /// What goes upstream.
+    pub outgoing: &'x mut Outgoing,
+    pub caller: &'x mut Caller,
+    /// What this worker remembers of credentials.
+    pub memory: &'x mut Memory,
 }
 
 /// Which hooks a filter has.
@@ -73,7 +114,7 @@ trait HttpFilter {
     /// The hooks that this value of the filter uses.
     fn hooks(&self) -> Hooks;
 
-    fn on_request_head(&self, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict;
+    fn on_request_head(&self, visit: &mut Visit<'_, '_>) -> Verdict;
 
     fn on_response_head(&self, _status: u16, _response: &mut ResponseEdits) {}
 }
@@ -93,8 +134,8 @@ macro_rules! filters {
                 match self { $(Filter::$name(filter) => filter.hooks(),)* }
             }
 
-            fn on_request_head(&self, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict {
-                match self { $(Filter::$name(filter) => filter.on_request_head(request, outgoing),)* }
+            fn on_request_head(&self, visit: &mut Visit<'_, '_>) -> Verdict {
+                match self { $(Filter::$name(filter) => filter.on_request_head(visit),)* }
             }
 
             fn on_response_head(&self, status: u16, response: &mut ResponseEdits) {
@@ -105,6 +146,12 @@ macro_rules! filters {
 }
 
 filters! {
+    /// Drops fields that only we may write.
+    Anonymize,
+    /// Finds out who calls.
+    Authenticate,
+    /// Decides whether they may.
+    Authorize,
     /// Sets, adds and removes fields of requests and responses.
     Headers,
     /// Changes the path and the host that the endpoint sees.
@@ -135,6 +182,23 @@ impl Chain {
         self.hooks == Hooks::NONE
     }
 
+    /// What the route asks of its callers, if anything.
+    pub fn authentication(&self) -> Option<&Authenticate> {
+        self.filters.iter().find_map(|filter| match filter {
+            Filter::Authenticate(filter) => Some(filter),
+            _ => None,
+        })
+    }
+
+    /// The scopes that the route asks for, by spaces.
+    pub fn scopes(&self) -> String {
+        let of = |filter: &Filter| match filter {
+            Filter::Authorize(filter) => filter.scopes.iter().map(|scope| scope.to_string()).collect(),
+            _ => Vec::new(),
+        };
+        self.filters.iter().flat_map(of).collect::<Vec<_>>().join(" ")
+    }
+
     /// The hooks that any of the filters has.
     pub fn hooks(&self) -> Hooks {
         self.hooks
@@ -150,12 +214,12 @@ pub struct Walk {
 impl Walk {
     /// Runs filters until one does not continue or the last one has. After [`Verdict::Suspend`] the same filter is asked
     /// again.
-    pub fn advance(&mut self, chain: &Chain, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict {
+    pub fn advance(&mut self, chain: &Chain, visit: &mut Visit<'_, '_>) -> Verdict {
         if !chain.hooks.request_head {
             return Verdict::Continue;
         }
         while let Some(filter) = chain.filters.get(self.next) {
-            match filter.on_request_head(request, outgoing) {
+            match filter.on_request_head(visit) {
                 Verdict::Continue => self.next += 1,
                 stop => return stop,
             }

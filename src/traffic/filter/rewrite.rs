@@ -1,6 +1,6 @@
 //! Changes the path and the host that the endpoint sees. The query is never touched.
 
-use super::{FilterStage, Hooks, HttpFilter, Outgoing, Template, Verdict};
+use super::{FilterStage, Hooks, HttpFilter, Template, Verdict, Visit};
 use crate::Cause;
 use crate::route::is_under;
 use wire::http::Request;
@@ -58,7 +58,8 @@ impl HttpFilter for Rewrite {
         Hooks { request_head: self.changes_path() || self.host.is_some(), response_head: false }
     }
 
-    fn on_request_head(&self, request: Request<'_>, outgoing: &mut Outgoing) -> Verdict {
+    fn on_request_head(&self, visit: &mut Visit<'_, '_>) -> Verdict {
+        let (request, outgoing) = (visit.request, &mut *visit.outgoing);
         // `OPTIONS *` has no path that could be rewritten.
         if self.changes_path() && request.path().starts_with(b"/") {
             outgoing.write_path(|out| self.write_path(request, out));

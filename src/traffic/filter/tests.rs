@@ -1,5 +1,15 @@
 use super::*;
-use crate::testing::get;
+use crate::testing::{Parsed, get};
+
+/// Lets a request pass through a chain.
+fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgoing) -> Verdict {
+    let (caller, memory) = (&mut Caller::default(), &mut auth::Memory::default());
+    let client = "192.0.2.1".parse().unwrap();
+    walk.advance(
+        chain,
+        &mut Visit { request: parsed.request(), client, unix_s: 1000, outgoing, caller, memory },
+    )
+}
 
 fn rule(kind: fn(Box<[u8]>, Box<[u8]>) -> FieldRule, name: &str, value: &str) -> FieldRule {
     kind(name.as_bytes().into(), value.as_bytes().into())
@@ -17,7 +27,7 @@ fn bytes(text: &str) -> Option<Box<[u8]>> {
 fn rewritten(rewrite: Rewrite, target: &str) -> Option<String> {
     let chain = Chain::new(vec![Filter::Rewrite(rewrite)]).unwrap();
     let mut outgoing = Outgoing::default();
-    let verdict = Walk::default().advance(&chain, get("a.example", target).request(), &mut outgoing);
+    let verdict = advance(&mut Walk::default(), &chain, &get("a.example", target), &mut outgoing);
     assert_eq!(verdict, Verdict::Continue);
     outgoing.path().map(|path| String::from_utf8(path.to_vec()).unwrap())
 }
@@ -34,7 +44,7 @@ fn an_empty_chain_changes_nothing() {
         Chain::new(vec![Filter::Headers(Headers::default()), Filter::Rewrite(Rewrite::default())]).unwrap();
     assert!(chain.is_empty() && Chain::default().is_empty());
     let mut outgoing = Outgoing::default();
-    assert_eq!(Walk::default().advance(&chain, get("a", "/x").request(), &mut outgoing), Verdict::Continue);
+    assert_eq!(advance(&mut Walk::default(), &chain, &get("a", "/x"), &mut outgoing), Verdict::Continue);
     assert!(outgoing.is_empty());
 }
 
@@ -48,13 +58,13 @@ fn requests_pass_forwards_and_responses_backwards() {
     };
     let chain = Chain::new(vec![filter("1"), filter("2")]).unwrap();
     let (mut walk, mut outgoing) = (Walk::default(), Outgoing::default());
-    assert_eq!(walk.advance(&chain, get("a", "/").request(), &mut outgoing), Verdict::Continue);
+    assert_eq!(advance(&mut walk, &chain, &get("a", "/"), &mut outgoing), Verdict::Continue);
     let pair = |name: &str, value: &str| (name.to_string(), value.to_string());
     assert_eq!(additions(&outgoing.edits), [pair("X-Seen", "1"), pair("X-Seen", "2")]);
     let mut response = ResponseEdits::default();
     on_response(&chain, 200, &mut response);
     assert_eq!(additions(&response), [pair("X-Done", "2"), pair("X-Done", "1")]);
-    assert_eq!(walk.advance(&chain, get("a", "/").request(), &mut outgoing), Verdict::Continue);
+    assert_eq!(advance(&mut walk, &chain, &get("a", "/"), &mut outgoing), Verdict::Continue);
     assert_eq!(additions(&outgoing.edits).len(), 2, "a finished walk runs nothing again");
 }
 
@@ -68,7 +78,7 @@ fn headers_are_set_added_and_removed_in_their_order() {
     let chain = Chain::new(vec![Filter::Headers(Headers { request, response: Vec::new() })]).unwrap();
     assert_eq!(chain.hooks(), Hooks { request_head: true, response_head: false });
     let mut outgoing = Outgoing::default();
-    Walk::default().advance(&chain, get("a", "/").request(), &mut outgoing);
+    advance(&mut Walk::default(), &chain, &get("a", "/"), &mut outgoing);
     assert!(
         !outgoing.edits.keeps(b"x-env") && !outgoing.edits.keeps(b"x-debug") && outgoing.edits.keeps(b"via")
     );
@@ -106,7 +116,7 @@ fn a_template_replaces_the_whole_path_and_a_host_the_authority() {
     let rewrite = Rewrite { path, host: bytes("api.internal"), ..Rewrite::default() };
     let chain = Chain::new(vec![Filter::Rewrite(rewrite)]).unwrap();
     let mut outgoing = Outgoing::default();
-    Walk::default().advance(&chain, get("a", "/x").request(), &mut outgoing);
+    advance(&mut Walk::default(), &chain, &get("a", "/x"), &mut outgoing);
     assert_eq!(outgoing.path(), Some(b"/fixed/x".as_slice()));
     assert_eq!(outgoing.host(), Some(b"api.internal".as_slice()));
     let evil = Rewrite { path: Some(Template::parse("{path}").unwrap()), ..Rewrite::default() };
@@ -119,7 +129,7 @@ fn a_path_that_grows_beyond_its_bound_is_refused() {
     let chain = Chain::new(vec![Filter::Rewrite(Rewrite { add_prefix: bytes(&long), ..Rewrite::default() })])
         .unwrap();
     let request = get("a", &format!("/{}", "x".repeat(6 << 10)));
-    let verdict = Walk::default().advance(&chain, request.request(), &mut Outgoing::default());
+    let verdict = advance(&mut Walk::default(), &chain, &request, &mut Outgoing::default());
     assert_eq!(verdict, Verdict::Respond(Cause::UriTooLong));
 }
 
@@ -164,4 +174,26 @@ fn what_could_end_a_header_line_is_encoded() {
     let mut out = Vec::new();
     super::template::append(b"/a\r\nb \\ \xff%20", &mut out);
     assert_eq!(out, b"/a%0D%0Ab%20%5C%20%FF%20");
+}
+
+/// What asks comes before what transforms, whatever the order of the text.
+#[test]
+fn g6_stages_have_one_order() {
+    let edits = Headers { request: vec![rule(FieldRule::Set, "X-Seen", "1")], response: Vec::new() };
+    let denies = Authorize { deny: vec![Rule::default()], ..Authorize::default() };
+    let asks = Authenticate { mode: Mode::AnyOf, optional: false, forwards: false, methods: Vec::new() };
+    let filters = vec![
+        Filter::Headers(edits),
+        Filter::Authorize(denies),
+        Filter::Authenticate(asks),
+        Filter::Anonymize(Anonymize::default()),
+    ];
+    let chain = Chain::new(filters).unwrap();
+    let mut outgoing = Outgoing::default();
+    let parsed =
+        crate::testing::parse("GET", "a", "/", &[("x_consumer", "root"), ("X-Consumer-Tier", "root")]);
+    let verdict = advance(&mut Walk::default(), &chain, &parsed, &mut outgoing);
+    assert_eq!(verdict, Verdict::Respond(Cause::CredentialsMissing), "asked before it is denied");
+    assert!(!outgoing.edits.keeps(b"x-consumer-tier"), "dropped before anybody is asked");
+    assert!(outgoing.edits.keeps(b"x-seen"), "nothing was transformed");
 }

@@ -16,6 +16,8 @@ fn full() -> Record<'static> {
         route: "shop.example /api/",
         upstream: "api",
         endpoint: "10.0.0.1:3001",
+        consumer: "acme",
+        auth: "jwt:corp",
         attempts: 2,
         bytes_in: 78,
         bytes_out: 1 << 40,

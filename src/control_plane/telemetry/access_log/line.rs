@@ -75,6 +75,10 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     text(b",\"route\":\"", record.route.as_bytes(), out);
     text(b"\",\"upstream\":\"", record.upstream.as_bytes(), out);
     text(b"\",\"endpoint\":\"", record.endpoint.as_bytes(), out);
+    if !record.auth.is_empty() {
+        text(b"\",\"consumer\":\"", record.consumer.as_bytes(), out);
+        text(b"\",\"auth\":\"", record.auth.as_bytes(), out);
+    }
     number(b"\",\"attempts\":", record.attempts.into(), out);
     number(b",\"bytes_in\":", record.bytes_in, out);
     number(b",\"bytes_out\":", record.bytes_out, out);
@@ -144,7 +148,9 @@ fn protocol(record: &Record<'_>) -> &'static str {
 
 fn combined(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     address(record.client, out);
-    out.literal(b" - - [");
+    out.literal(b" - ");
+    or_dash(record.consumer.as_bytes(), out);
+    out.literal(b" [");
     clock.combined(record.time_unix_ns, out);
     out.literal(b"] \"");
     match record.subject {

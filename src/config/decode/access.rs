@@ -1,0 +1,248 @@
+//! Who may call: policies, consumers, and what sites and routes ask.
+
+use super::fields::is_token;
+use super::{Decoder, Scope};
+use crate::model::{
+    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwt, Keys,
+    Method, Methods, Secret,
+};
+use crate::problem::Code;
+use std::time::Duration;
+
+const LEEWAY_MAX: Duration = Duration::from_secs(300);
+/// Prefix of the fields in which the upstream is told who calls.
+const OURS: &str = "x-consumer";
+
+impl Decoder<'_> {
+    pub(super) fn jwt(&mut self, scope: &Scope<'_>) -> Jwt {
+        let algorithms: Vec<_> = self.literals(scope, "algorithms");
+        if !scope.has("algorithms") {
+            let hint = "add algorithms \"RS256\", as the issuer signs; a token cannot choose by itself";
+            self.missing(scope, "the policy does not say which algorithms are good", hint);
+        }
+        let leeway = self.literal_or(scope, "leeway", Duration::from_secs(30));
+        if let Some(scalar) = scope.scalar("leeway").filter(|_| leeway > LEEWAY_MAX) {
+            let what = format!("\"leeway\" cannot be {}", super::shown(scalar));
+            self.error(Code::Value, scalar.span, what, Some("expected at most \"5m\"".to_owned()));
+        }
+        Jwt {
+            name: self.name(scope, "jwt"),
+            issuer: self.text(scope, "issuer"),
+            audience: self.texts(scope, "audience"),
+            algorithms,
+            secret: self.secrets(scope, "secret"),
+            public_key: self.texts(scope, "public-key"),
+            jwks: self.jwks(scope),
+            leeway,
+            max_lifetime: self.literal(scope, "max-lifetime"),
+            allow_without_expiry: self.flag(scope, "allow-without-expiry"),
+            typ: self.text(scope, "type"),
+            subject_claim: self.text(scope, "subject-claim").unwrap_or_else(|| "sub".to_owned()),
+            groups_claim: self.text(scope, "groups-claim"),
+            claim_headers: self.claim_headers(scope),
+            origin: self.origin(scope),
+        }
+    }
+
+    /// The file of a JWK set.
+    fn jwks(&mut self, scope: &Scope<'_>) -> Option<String> {
+        let scalar = scope.scalar("jwks")?;
+        let place = self.as_text("jwks", scalar)?;
+        if place.contains("://") {
+            let hint = Some("fetch the set into a file and name that".to_owned());
+            self.error(Code::Unsupported, scalar.span, "an address is not supported by this version", hint);
+            return None;
+        }
+        Some(place)
+    }
+
+    fn claim_headers(&mut self, scope: &Scope<'_>) -> Vec<ClaimHeader> {
+        let mut headers = Vec::new();
+        for scope in scope.members("claim-headers") {
+            let (Some(claim), Some(scalar)) = (self.text(&scope, "claim"), scope.scalar("header")) else {
+                let hint = "write claim-header \"tenant\" \"X-Tenant\"";
+                self.missing(&scope, "a claim header needs a claim and a field", hint);
+                continue;
+            };
+            let Some(header) = self.field_name("header", scalar) else { continue };
+            if header.to_lowercase().starts_with(OURS) {
+                let what = format!("the field \"{header}\" is one that Ringway writes itself");
+                self.error(Code::Value, scalar.span, what, None);
+                continue;
+            }
+            headers.push(ClaimHeader { claim, header });
+        }
+        headers
+    }
+
+    /// Secrets of a list; none of them may stand in the text, where every dump of it would have them.
+    fn secrets(&mut self, scope: &Scope<'_>, key: &str) -> Vec<Secret> {
+        let mut secrets = Vec::new();
+        for scalar in scope.scalars(key) {
+            let Some(secret) = self.as_text(key, scalar) else { continue };
+            if scalar.reference.is_none() {
+                let hint = Some("write (file)\"secrets/name\" or (env)\"NAME\"".to_owned());
+                self.error(Code::Value, scalar.span, "a secret cannot stand in the text", hint);
+                continue;
+            }
+            secrets.push(Secret(secret));
+        }
+        secrets
+    }
+
+    pub(super) fn keys(&mut self, scope: &Scope<'_>) -> Keys {
+        if !scope.has("file") {
+            let hint = "add file \"secrets/keys.kdl\"; `ringway keys create` makes it";
+            self.missing(scope, "the policy has no file", hint);
+        }
+        Keys {
+            name: self.name(scope, "keys"),
+            file: self.text(scope, "file").unwrap_or_default(),
+            pepper: self.secret_of(scope, "pepper"),
+            origin: self.origin(scope),
+        }
+    }
+
+    pub(super) fn consumer(&mut self, scope: &Scope<'_>) -> Consumer {
+        let mut credentials = Vec::new();
+        for scope in scope.members("credentials") {
+            match (self.text(&scope, "jwt"), self.text(&scope, "subject")) {
+                (Some(jwt), Some(subject)) => {
+                    credentials.push(Credential { jwt, subject, origin: self.origin(&scope) });
+                }
+                _ => {
+                    let hint = "write credential jwt=\"corp\" subject=\"client-7\"; keys name their consumer in their file";
+                    self.missing(&scope, "a credential needs a policy and a subject", hint);
+                }
+            }
+        }
+        Consumer {
+            name: self.name(scope, "consumer"),
+            groups: self.texts(scope, "groups"),
+            tier: self.text(scope, "tier"),
+            credentials,
+            origin: self.origin(scope),
+        }
+    }
+
+    pub(super) fn authenticate(&mut self, scope: &Scope<'_>) -> Option<Authenticate> {
+        let scope = scope.member("authenticate")?;
+        let mode = self.literal_or(&scope, "mode", Applies::On);
+        let mut methods = |key: &str| scope.member(key).map(|scope| self.methods_of(&scope));
+        let (any_of, all_of) = (methods("any-of"), methods("all-of"));
+        match (mode, any_of.is_some(), all_of.is_some()) {
+            (Applies::On, false, false) => {
+                self.missing(&scope, "nothing is asked of callers", "add any-of { jwt \"name\" }");
+            }
+            (Applies::On, true, true) => {
+                let hint = Some("keep one of them".to_owned());
+                self.error(Code::Contradiction, scope.object.span, "both any-of and all-of", hint);
+            }
+            (Applies::Off, true, _) | (Applies::Off, _, true) => {
+                let hint = Some("remove \"off\" or the methods".to_owned());
+                self.error(Code::Contradiction, scope.object.span, "methods of something that is off", hint);
+            }
+            _ => {}
+        }
+        Some(Authenticate {
+            mode,
+            any_of,
+            all_of,
+            optional: self.flag(&scope, "optional"),
+            forward_credentials: self.flag(&scope, "forward-credentials"),
+            origin: self.origin(&scope),
+        })
+    }
+
+    fn methods_of(&mut self, scope: &Scope<'_>) -> Methods {
+        let methods =
+            Methods { jwt: self.methods_named(scope, "jwt"), keys: self.methods_named(scope, "keys") };
+        if methods.jwt.is_empty() && methods.keys.is_empty() {
+            self.missing(scope, "no method is named", "add jwt \"name\" or keys \"name\"");
+        }
+        methods
+    }
+
+    fn methods_named(&mut self, scope: &Scope<'_>, key: &str) -> Vec<Method> {
+        let mut methods = Vec::new();
+        for scope in scope.members(key) {
+            let Some(name) = self.text(&scope, "name") else {
+                self.missing(&scope, "the method does not name its policy", &format!("write {key} \"name\""));
+                continue;
+            };
+            let header = scope.scalar("header").and_then(|scalar| self.field_name("header", scalar));
+            let query = scope.scalar("query").and_then(|scalar| {
+                let name = self.as_text("query", scalar)?;
+                let plain = is_token(&name) && !name.contains(['%', '&', '+']);
+                if !plain {
+                    self.wrong("query", scalar, "the name of a query parameter, without %, & and +");
+                }
+                plain.then_some(name)
+            });
+            methods.push(Method { name, header, query, origin: self.origin(&scope) });
+        }
+        methods
+    }
+
+    pub(super) fn authorize(&mut self, scope: &Scope<'_>) -> Option<Authorize> {
+        let scope = scope.member("authorize")?;
+        let mut claims = Vec::new();
+        for scope in scope.members("claims") {
+            match (self.text(&scope, "name"), self.text(&scope, "value")) {
+                (Some(name), Some(value)) => claims.push(ClaimMatch { name, value }),
+                _ => self.missing(
+                    &scope,
+                    "a claim needs a name and a value",
+                    "write claim \"tenant\" \"acme\"",
+                ),
+            }
+        }
+        let written = Authorize {
+            scope: self.texts(&scope, "scope"),
+            group: self.texts(&scope, "group"),
+            claims,
+            allow: self.access_rules(&scope, "allow"),
+            deny: self.access_rules(&scope, "deny"),
+            origin: self.origin(&scope),
+        };
+        for scalar in scope.scalars("scope") {
+            let plain = |text: &str| {
+                !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && !b"\"\\".contains(&b))
+            };
+            if !self.as_text("scope", scalar).is_none_or(|text| plain(&text)) {
+                self.wrong("scope", scalar, "one scope (RFC 6749 §3.3); write several as several values");
+            }
+        }
+        let is_empty = Authorize { origin: written.origin.clone(), ..Authorize::default() } == written;
+        if is_empty {
+            self.missing(&scope, "nothing is asked for", "add scope, group, claim, allow or deny");
+        }
+        Some(written)
+    }
+
+    fn access_rules(&mut self, scope: &Scope<'_>, key: &str) -> Vec<AccessRule> {
+        let mut rules = Vec::new();
+        for scope in scope.members(key) {
+            let rule = AccessRule {
+                source: self.literal(&scope, "source"),
+                method: self.text(&scope, "method"),
+                group: self.text(&scope, "group"),
+                consumer: self.text(&scope, "consumer"),
+            };
+            if !["source", "method", "group", "consumer"].iter().any(|part| scope.has(part)) {
+                let hint = format!("write {key} source=\"10.0.0.0/8\", or method, group or consumer");
+                self.missing(&scope, "the rule has no condition", &hint);
+            }
+            if let Some(scalar) = scope.scalar("method")
+                && !rule
+                    .method
+                    .as_deref()
+                    .is_some_and(|method| is_token(method) && method.to_uppercase() == method)
+            {
+                self.wrong("method", scalar, "a method such as \"GET\"");
+            }
+            rules.push(rule);
+        }
+        rules
+    }
+}

@@ -1,0 +1,262 @@
+//! Who may call: policies that check credentials, and what sites and routes ask of callers.
+
+use super::{Origin, Secret};
+use crate::literal::{Cidr, DurationText, print_duration, words};
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+use std::time::Duration;
+
+/// Tokens of one issuer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Jwt {
+    pub name: String,
+    /// `iss` must be exactly this. Default: any, for keys that only one issuer has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// `aud` must have one of them. Default: it is not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<String>,
+    /// At least one; all symmetric, or none.
+    pub algorithms: Vec<JwtAlgorithm>,
+    /// Secrets of the symmetric algorithms, from `(file)` or `(env)`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub secret: Vec<Secret>,
+    /// Files with public keys in PEM form, relative to the file that names them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub public_key: Vec<String>,
+    /// A file with a JWK set (RFC 7517), relative to the file that names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// By how much clocks may differ, at most five minutes. Default 30 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub leeway: Duration,
+    /// Longest time from `iat` to `exp`. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_duration")]
+    #[schemars(with = "DurationText")]
+    pub max_lifetime: Option<Duration>,
+    /// Tokens without `exp` are good. Default: no.
+    pub allow_without_expiry: bool,
+    /// `typ` must be this, as `at+jwt` (RFC 9068). Default: none, `JWT` or `at+jwt`.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub typ: Option<String>,
+    /// The claim that names the subject. Default: `sub`.
+    pub subject_claim: String,
+    /// The claim that lists groups. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_claim: Option<String>,
+    /// Claims that the upstream is told, and in which fields.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claim_headers: Vec<ClaimHeader>,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// A claim and the field for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ClaimHeader {
+    pub claim: String,
+    pub header: String,
+}
+
+words! {
+    /// How a token is signed (RFC 7518 §3.1, RFC 8037 §3.1).
+    pub enum JwtAlgorithm {
+        Hs256 = "HS256",
+        Hs384 = "HS384",
+        Hs512 = "HS512",
+        Rs256 = "RS256",
+        Rs384 = "RS384",
+        Rs512 = "RS512",
+        Ps256 = "PS256",
+        Ps384 = "PS384",
+        Ps512 = "PS512",
+        Es256 = "ES256",
+        Es384 = "ES384",
+        Es512 = "ES512",
+        EdDsa = "EdDSA",
+    }
+    default Rs256;
+}
+
+impl JwtAlgorithm {
+    /// Whether one secret both signs and verifies.
+    pub fn is_symmetric(self) -> bool {
+        matches!(self, JwtAlgorithm::Hs256 | JwtAlgorithm::Hs384 | JwtAlgorithm::Hs512)
+    }
+}
+
+/// API keys in a file, known there by their hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Keys {
+    pub name: String,
+    /// Relative to the file that names it.
+    pub file: String,
+    /// A secret that is hashed with each key, from `(file)` or `(env)`. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub pepper: Option<Secret>,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// Somebody with one or more credentials.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Consumer {
+    pub name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// Subjects of policies that are this consumer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<Credential>,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// A subject of one policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Credential {
+    /// Name of a `jwt` policy.
+    pub jwt: String,
+    /// The value of its `subject-claim`.
+    pub subject: String,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+words! {
+    /// Whether a site's rule holds for a route.
+    pub enum Applies {
+        /// As written.
+        On = "on",
+        /// Not at all.
+        Off = "off",
+    }
+    default On;
+}
+
+/// Who must show a credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Authenticate {
+    /// `off` opens a route of a site that asks. Default: on.
+    pub mode: Applies,
+    /// One of these decides; excludes `all-of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_of: Option<Methods>,
+    /// All of these are needed; excludes `any-of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_of: Option<Methods>,
+    /// Requests without any credential pass as nobody's. Default: no.
+    pub optional: bool,
+    /// The upstream gets the credentials. Default: no.
+    pub forward_credentials: bool,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+impl Authenticate {
+    /// Every place that it knows.
+    pub(crate) fn origins(&mut self) -> Vec<&mut Origin> {
+        let methods = self.any_of.iter_mut().chain(&mut self.all_of);
+        let methods = methods.flat_map(|methods| methods.jwt.iter_mut().chain(&mut methods.keys));
+        std::iter::once(&mut self.origin).chain(methods.map(|method| &mut method.origin)).collect()
+    }
+
+    /// The methods, however they combine.
+    pub fn methods(&self) -> Option<&Methods> {
+        self.any_of.as_ref().or(self.all_of.as_ref())
+    }
+}
+
+/// Ways to show who one is, looked at in the order of these members.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Methods {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jwt: Vec<Method>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Method>,
+}
+
+/// One policy, and where its credential stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Method {
+    /// Of the policy.
+    pub name: String,
+    /// A field whose value is the credential. Default: `Authorization: Bearer` for jwt, `X-Api-Key` for keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// A query parameter whose value is the credential. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// What a caller must be and have. `deny` wins; one `allow` must apply if there is any; all else must hold too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Authorize {
+    /// All of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
+    /// One of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<String>,
+    /// All names, each with one of its values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<ClaimMatch>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<AccessRule>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<AccessRule>,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+impl Authorize {
+    /// Whether only an authenticated caller can pass.
+    pub fn needs_caller(&self) -> bool {
+        let by_caller = |rule: &AccessRule| rule.group.is_some() || rule.consumer.is_some();
+        !(self.scope.is_empty() && self.group.is_empty() && self.claims.is_empty())
+            || self.allow.iter().chain(&self.deny).any(by_caller)
+    }
+}
+
+/// A claim and a value that it may have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct ClaimMatch {
+    /// Parts of nested claims are separated by dots.
+    pub name: String,
+    /// Texts, numbers and booleans as they are written; in a list, one of its items.
+    pub value: String,
+}
+
+/// A condition: every part that is given must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AccessRule {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Cidr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+}
+
+fn duration<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&print_duration(value))
+}
+
+fn optional_duration<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(&print_duration(value)),
+        None => serializer.serialize_none(),
+    }
+}

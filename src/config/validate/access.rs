@@ -1,0 +1,139 @@
+//! Do policies have keys of the right kind, and are callers asked for what somebody can show?
+
+use super::Check;
+use crate::model::{Applies, Authenticate, Authorize, Jwt, Methods, Origin};
+use crate::problem::Code;
+use std::collections::HashSet;
+
+impl Check<'_> {
+    pub(super) fn access(&mut self, is_whole: bool) {
+        let config = self.config;
+        let named = |names: Vec<(&'static str, &str, &Origin)>, check: &mut Self| {
+            let of = names.first().map_or("", |(of, ..)| *of);
+            let pairs: Vec<(&str, &Origin)> =
+                names.iter().map(|(_, name, origin)| (*name, *origin)).collect();
+            check.unique(of, &pairs);
+        };
+        named(config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin)).collect(), self);
+        named(config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin)).collect(), self);
+        named(
+            config.consumers.iter().map(|one| ("consumer", one.name.as_str(), &one.origin)).collect(),
+            self,
+        );
+        for jwt in &config.jwt {
+            self.jwt(jwt);
+        }
+        self.credentials();
+        let mut used = HashSet::new();
+        for site in &config.sites {
+            used.extend(site.authenticate.iter().flat_map(|asked| self.methods_exist(asked)));
+            for route in &site.routes {
+                used.extend(route.authenticate.iter().flat_map(|asked| self.methods_exist(asked)));
+                let asked = route.authenticate(site);
+                for rules in site.authorize.iter().chain(&route.authorize) {
+                    self.callers_are_known(rules, asked);
+                }
+            }
+        }
+        if is_whole && self.problems.iter().all(|problem| problem.code != Code::Dangling) {
+            self.unused_policies(&used);
+        }
+    }
+
+    fn jwt(&mut self, jwt: &Jwt) {
+        let symmetric = jwt.algorithms.iter().filter(|algorithm| algorithm.is_symmetric()).count();
+        if symmetric > 0 && symmetric < jwt.algorithms.len() {
+            let what = "algorithms with a secret beside algorithms with a public key".to_owned();
+            let hint = Some("write two policies: a public key must never serve as a secret".to_owned());
+            return self.error(Code::Contradiction, &jwt.origin, "/algorithms", what, hint);
+        }
+        let is_symmetric = symmetric > 0;
+        let written = [!jwt.secret.is_empty(), !jwt.public_key.is_empty(), jwt.jwks.is_some()];
+        // Algorithms that could not be read have been reported.
+        if jwt.algorithms.is_empty() {
+            return;
+        }
+        match written {
+            [false, false, false] => {
+                let hint = if is_symmetric {
+                    "add secret (file)\"secrets/hs256\""
+                } else {
+                    "add public-key or jwks"
+                };
+                let what = "the policy has no key".to_owned();
+                self.error(Code::Missing, &jwt.origin, "", what, Some(hint.to_owned()));
+            }
+            [true, false, false] if !is_symmetric => {
+                let what = "\"secret\" fits no algorithm of the policy".to_owned();
+                let hint = Some("use public-key or jwks, or an algorithm such as \"HS256\"".to_owned());
+                self.error(Code::Contradiction, &jwt.origin, "/secret", what, hint);
+            }
+            [false, key, set] if is_symmetric && (key || set) => {
+                let what = "a public key fits no algorithm of the policy".to_owned();
+                let hint = Some("use secret, or an algorithm such as \"RS256\"".to_owned());
+                let member = if key { "/public-key" } else { "/jwks" };
+                self.error(Code::Contradiction, &jwt.origin, member, what, hint);
+            }
+            [true, false, false] | [false, true, false] | [false, false, true] => {}
+            _ => {
+                let what = "the policy has keys from more than one place".to_owned();
+                let hint = Some("keep one of secret, public-key and jwks".to_owned());
+                self.error(Code::Contradiction, &jwt.origin, "", what, hint);
+            }
+        }
+    }
+
+    fn credentials(&mut self) {
+        let config = self.config;
+        let mut seen = HashSet::new();
+        for consumer in &config.consumers {
+            for credential in &consumer.credentials {
+                let known = config.jwt.iter().map(|jwt| jwt.name.as_str());
+                self.known("jwt", &credential.jwt, &credential.origin, "/jwt", known);
+                if !seen.insert((&credential.jwt, &credential.subject)) {
+                    let what = "this subject is another consumer already".to_owned();
+                    self.error(Code::Duplicate, &credential.origin, "/subject", what, None);
+                }
+            }
+        }
+    }
+
+    fn methods_exist<'a>(&mut self, asked: &'a Authenticate) -> Vec<(&'static str, &'a str)> {
+        let config = self.config;
+        let Some(Methods { jwt, keys }) = asked.methods() else { return Vec::new() };
+        let mut used = Vec::new();
+        for method in jwt {
+            let known = config.jwt.iter().map(|jwt| jwt.name.as_str());
+            self.known("jwt", &method.name, &method.origin, "/name", known);
+            used.push(("jwt", method.name.as_str()));
+        }
+        for method in keys {
+            let known = config.keys.iter().map(|keys| keys.name.as_str());
+            self.known("keys", &method.name, &method.origin, "/name", known);
+            used.push(("keys", method.name.as_str()));
+        }
+        used
+    }
+
+    /// A rule about callers where nobody finds out who calls would refuse everybody.
+    fn callers_are_known(&mut self, rules: &Authorize, asked: Option<&Authenticate>) {
+        let asks = asked.is_some_and(|asked| asked.mode == Applies::On);
+        if rules.needs_caller() && !asks {
+            let what = "the rules are about callers, but nobody asks who calls".to_owned();
+            let hint = Some("add authenticate { any-of { … } } to the site or the route".to_owned());
+            self.error(Code::Contradiction, &rules.origin, "", what, hint);
+        }
+    }
+
+    fn unused_policies(&mut self, used: &HashSet<(&str, &str)>) {
+        let config = self.config;
+        let jwt = config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin));
+        let keys = config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin));
+        for (kind, name, origin) in jwt.chain(keys) {
+            if !used.contains(&(kind, name)) {
+                let what = "no site or route asks for this policy".to_owned();
+                self.warning(Code::Unused, origin, "/name", what, None);
+            }
+        }
+    }
+}

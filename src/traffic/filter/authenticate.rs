@@ -1,0 +1,271 @@
+//! Who calls: credentials are found, checked and taken out, and what is known of the caller goes to the upstream.
+//!
+//! A route has one of these at most. `any-of`: the first method (in the order of [`Authenticate::methods`]) for which the
+//! request has a credential decides; a bad one is refused even if another would have been good. `all-of`: every
+//! method needs one, and the first names the caller.
+
+use super::credentials::{Credential, Source};
+use super::{Caller, FilterStage, Hooks, HttpFilter, Refused, Verdict, Visit};
+use crate::Cause;
+use auth::{Identity, JwtPolicy, KeysPolicy, Scheme};
+use std::sync::Arc;
+
+/// How methods combine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    AnyOf,
+    AllOf,
+}
+
+/// What checks a credential.
+#[derive(Clone, Debug)]
+pub enum Check {
+    Jwt(Arc<JwtPolicy>),
+    Keys(Arc<KeysPolicy>),
+}
+
+/// One way to show who one is.
+#[derive(Debug)]
+pub struct Method {
+    check: Check,
+    /// Where the credential may stand; in one of them only.
+    sources: Vec<Source>,
+    /// `SCHEME:POLICY`, for logs.
+    label: Arc<str>,
+    /// The value of `WWW-Authenticate` for those who have shown nothing (RFC 9110 §11.6.1).
+    challenge: Box<str>,
+}
+
+impl Method {
+    /// A method whose credential stands at `sources`, or where the scheme has it usually when that is empty.
+    pub fn new(check: Check, mut sources: Vec<Source>) -> Method {
+        let (scheme, name) = match &check {
+            Check::Jwt(policy) => (Scheme::Jwt, &policy.name),
+            Check::Keys(policy) => (Scheme::Keys, &policy.name),
+        };
+        if sources.is_empty() {
+            sources.push(match scheme {
+                Scheme::Keys => Source::Field(b"X-Api-Key".as_slice().into()),
+                _ => Source::Scheme("Bearer"),
+            });
+        }
+        let kind = match scheme {
+            Scheme::Keys => "ApiKey",
+            _ => "Bearer",
+        };
+        let label = format!("{scheme}:{name}").into();
+        let challenge = format!("{kind} realm=\"{}\"", quoted(name)).into();
+        Method { check, sources, label, challenge }
+    }
+
+    fn find<'r>(&self, visit: &Visit<'r, '_>) -> Credential<'r> {
+        let mut found = Credential::Absent;
+        for source in &self.sources {
+            match (found, source.find(visit.request)) {
+                (_, Credential::Absent) => {}
+                (Credential::Absent, here) => found = here,
+                _ => return Credential::Several,
+            }
+        }
+        found
+    }
+
+    fn check(&self, credential: &[u8], visit: &mut Visit<'_, '_>) -> Result<Arc<Identity>, &'static str> {
+        match &self.check {
+            Check::Jwt(policy) => policy.check(credential, visit.unix_s, visit.memory),
+            Check::Keys(policy) => policy.check(credential, visit.unix_s),
+        }
+    }
+
+    /// Whether the credential is one for this method and not for another that looks at the same place.
+    fn is_for(&self, issuer: Option<&str>) -> bool {
+        match &self.check {
+            Check::Jwt(policy) => policy.issuer.issuer.as_deref().is_none_or(|own| Some(own) == issuer),
+            Check::Keys(_) => true,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Authenticate {
+    pub mode: Mode,
+    /// A request without any credential goes on as nobody's.
+    pub optional: bool,
+    /// Credentials go on to the upstream.
+    pub forwards: bool,
+    pub methods: Vec<Method>,
+}
+
+impl HttpFilter for Authenticate {
+    const STAGE: FilterStage = FilterStage::Authenticate;
+
+    fn hooks(&self) -> Hooks {
+        Hooks { request_head: true, response_head: false }
+    }
+
+    fn on_request_head(&self, visit: &mut Visit<'_, '_>) -> Verdict {
+        if !self.forwards {
+            let sources = self.methods.iter().flat_map(|method| &method.sources);
+            sources.for_each(|source| source.take_out(visit.request, visit.outgoing));
+        }
+        let verdict = match self.mode {
+            Mode::AnyOf => self.any(visit),
+            Mode::AllOf => self.all(visit),
+        };
+        if verdict == Verdict::Continue {
+            introduce(visit);
+        }
+        verdict
+    }
+}
+
+impl Authenticate {
+    fn any(&self, visit: &mut Visit<'_, '_>) -> Verdict {
+        for (place, method) in self.methods.iter().enumerate() {
+            match method.find(visit) {
+                Credential::Absent => {}
+                Credential::Several => {
+                    return self.refuse(place, "several", Cause::CredentialsAmbiguous, visit);
+                }
+                Credential::One(credential) => {
+                    let place = self.meant(place, credential, visit);
+                    return self.ask(place, credential, visit);
+                }
+            }
+        }
+        self.nobody()
+    }
+
+    fn all(&self, visit: &mut Visit<'_, '_>) -> Verdict {
+        let mut shown = 0;
+        for (place, method) in self.methods.iter().enumerate() {
+            match method.find(visit) {
+                Credential::Absent => {}
+                Credential::Several => {
+                    return self.refuse(place, "several", Cause::CredentialsAmbiguous, visit);
+                }
+                Credential::One(credential) => {
+                    shown += 1;
+                    match self.ask(place, credential, visit) {
+                        Verdict::Continue => {}
+                        stop => return stop,
+                    }
+                }
+            }
+        }
+        match shown {
+            0 => self.nobody(),
+            _ if shown == self.methods.len() => Verdict::Continue,
+            _ => {
+                visit.caller.clear();
+                Verdict::Respond(Cause::CredentialsMissing)
+            }
+        }
+    }
+
+    /// Tokens of several issuers stand in one place: what the token says of its issuer chooses the one that must have
+    /// signed it. Where nobody claims it, the first refuses it.
+    fn meant(&self, place: usize, credential: &[u8], visit: &Visit<'_, '_>) -> usize {
+        let Check::Jwt(first) = &self.methods[place].check else { return place };
+        let is_rival = |method: &Method| matches!(method.check, Check::Jwt(_));
+        if first.issuer.issuer.is_none() || self.methods.iter().filter(|method| is_rival(method)).count() == 1
+        {
+            return place;
+        }
+        let issuer = auth::issuer_of(credential);
+        let mut methods = self.methods.iter().enumerate().skip(place);
+        let meant = methods.find(|(_, method)| {
+            is_rival(method)
+                && method.is_for(issuer.as_deref())
+                && method.find(visit) == Credential::One(credential)
+        });
+        meant.map_or(place, |(place, _)| place)
+    }
+
+    fn ask(&self, place: usize, credential: &[u8], visit: &mut Visit<'_, '_>) -> Verdict {
+        match self.methods[place].check(credential, visit) {
+            Ok(identity) => {
+                visit.caller.add(identity);
+                Verdict::Continue
+            }
+            Err(why) => self.refuse(place, why, Cause::CredentialsInvalid, visit),
+        }
+    }
+
+    fn refuse(&self, method: usize, why: &'static str, cause: Cause, visit: &mut Visit<'_, '_>) -> Verdict {
+        visit.caller.refuse(Refused { method, by: Arc::clone(&self.methods[method].label), why });
+        Verdict::Respond(cause)
+    }
+
+    fn nobody(&self) -> Verdict {
+        if self.optional { Verdict::Continue } else { Verdict::Respond(Cause::CredentialsMissing) }
+    }
+
+    /// The values of `WWW-Authenticate` for an answer of this cause: one per scheme that is accepted, with what was wrong
+    /// at the one that was tried (RFC 6750 §3, RFC 9110 §15.5.2).
+    pub fn challenges(&self, cause: Cause, caller: &Caller, scopes: &str) -> Vec<String> {
+        let mut challenges: Vec<String> = Vec::new();
+        for (place, method) in self.methods.iter().enumerate() {
+            let tried = caller.refused().is_some_and(|refused| refused.method == place);
+            let mut challenge = method.challenge.to_string();
+            match (&method.check, cause) {
+                (Check::Jwt(_), Cause::CredentialsInvalid) if tried => {
+                    challenge += ", error=\"invalid_token\", error_description=\"the token is not good\"";
+                }
+                (Check::Jwt(_), Cause::CredentialsAmbiguous) if tried => {
+                    challenge += ", error=\"invalid_request\""
+                }
+                (Check::Jwt(policy), Cause::InsufficientScope)
+                    if caller.identities().any(|one| Arc::ptr_eq(&one.policy, &policy.name)) =>
+                {
+                    challenge += &format!(", error=\"insufficient_scope\", scope=\"{}\"", quoted(scopes));
+                }
+                _ => {}
+            }
+            // Two issuers may have the same name for a client: it is told once.
+            if !challenges.contains(&challenge) {
+                challenges.push(challenge);
+            }
+        }
+        challenges
+    }
+}
+
+/// Tells the upstream who calls. What the client sent under these names was dropped before ([`super::Anonymize`]).
+fn introduce(visit: &mut Visit<'_, '_>) {
+    let Some(primary) = visit.caller.primary() else { return };
+    let edits = &mut visit.outgoing.edits;
+    let mut set = |name: &str, value: &str| {
+        if let Some(value) = auth::field_text(value).filter(|value| !value.is_empty()) {
+            edits.set(name.as_bytes(), value.as_bytes());
+        }
+    };
+    set("X-Consumer", &primary.name());
+    set("X-Consumer-Subject", &primary.subject);
+    if let Some(tier) = primary.consumer.as_ref().and_then(|consumer| consumer.tier.as_deref()) {
+        set("X-Consumer-Tier", tier);
+    }
+    let mut groups: Vec<String> = Vec::new();
+    for identity in visit.caller.identities() {
+        groups.extend(identity.all_groups().filter_map(auth::field_text));
+        for (name, value) in &identity.fields {
+            edits.set(name.as_bytes(), value.as_bytes());
+        }
+    }
+    if !groups.is_empty() {
+        edits.set(b"X-Consumer-Groups", groups.join(",").as_bytes());
+    }
+}
+
+/// As it can stand between quotes (RFC 9110 §5.6.4); what cannot is left out.
+fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars().filter(|character| matches!(character, ' '..='~')) {
+        if matches!(character, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(character);
+    }
+    out
+}
