@@ -15,8 +15,8 @@ pub(crate) struct Args {
     pub(crate) rounds: u32,
     /// Length of one measured run, seconds; each is preceded by one of warm-up.
     pub(crate) seconds: u64,
-    /// Connections that wait in the `idle` workload.
-    pub(crate) idle_connections: usize,
+    /// Connections that wait in the workloads of idle connections; `None` is 2,000, and 5,000 for `tcp-idle`.
+    pub(crate) idle_connections: Option<usize>,
     /// Second half of the result's file name.
     pub(crate) name: String,
     /// False with `--no-save`: print only.
@@ -33,10 +33,11 @@ pub(crate) const USAGE: &str = "compares Ringway with nginx and HAProxy on this 
   --quick          two rounds of two seconds, without 16k and 128k (about two minutes)
   --rounds N       measured runs per contender and workload (default 7)
   --seconds N      length of a run (default 3)
-  --workloads LIST of small64 small512 16k 128k 1m close logon h2 idle (default: all)
+  --workloads LIST of small64 small512 16k 128k 1m close logon h2 idle
+                   tcp-small tcp-bulk tcp-idle (default: all)
   --only LIST      of ringway-io_uring ringway-epoll ringway-io_uring-log ringway-epoll-log
                    nginx nginx-log haproxy haproxy-splice; `ringway` stands for all of ours (default: all)
-  --idle N         connections of the idle workload (default 2000)
+  --idle N         connections of the idle workloads (default 2000, and 5000 for tcp-idle)
   --name NAME      results go to perf/results/DATE-NAME.md and .json (default: full or quick)
   --no-save        print the table only
   --ringway FILE   the binary to compare (default: target/release/ringway)";
@@ -49,7 +50,7 @@ impl Args {
             contenders: Contender::ALL.to_vec(),
             rounds: 7,
             seconds: 3,
-            idle_connections: 2000,
+            idle_connections: None,
             name: "full".into(),
             save: true,
             ringway: "target/release/ringway".into(),
@@ -62,7 +63,7 @@ impl Args {
                 "--no-save" => args.save = false,
                 "--rounds" => args.rounds = number(&value()?)?,
                 "--seconds" => args.seconds = number(&value()?)?,
-                "--idle" => args.idle_connections = number(&value()?)?,
+                "--idle" => args.idle_connections = Some(number(&value()?)?),
                 "--name" => args.name = value()?,
                 "--ringway" => args.ringway = value()?.into(),
                 "--workloads" => args.workloads = listed(&value()?, workloads_named)?,
@@ -71,7 +72,7 @@ impl Args {
                 _ => return Err(usage(format!("unknown argument {flag}"))),
             }
         }
-        if args.rounds == 0 || args.seconds == 0 || args.idle_connections == 0 {
+        if args.rounds == 0 || args.seconds == 0 || args.idle_connections == Some(0) {
             return Err(usage("--rounds, --seconds and --idle start at 1".into()));
         }
         if !args.name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {

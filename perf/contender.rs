@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, at};
+use crate::passthrough;
 use crate::process::Process;
 use crate::workload::Workload;
 
@@ -69,6 +70,19 @@ impl Contender {
     /// It speaks HTTP/2 on the port behind it: where both versions share one, that one speaks both.
     pub(crate) fn configuration(self, workload: Workload, port: u16, origin: u16, dir: &Path) -> String {
         let log = dir.join(format!("{}.access.log", self.name()));
+        if workload.is_tcp() {
+            return match self {
+                Contender::Nginx | Contender::NginxLog => passthrough::nginx(workload, port, origin),
+                Contender::Haproxy => passthrough::haproxy(workload, port, origin, false),
+                Contender::HaproxySplice => passthrough::haproxy(workload, port, origin, true),
+                Contender::RingwayUring | Contender::RingwayUringLog => {
+                    passthrough::ringway("io_uring", port, origin)
+                }
+                Contender::RingwayEpoll | Contender::RingwayEpollLog => {
+                    passthrough::ringway("epoll", port, origin)
+                }
+            };
+        }
         match self {
             Contender::Nginx => nginx(workload, port, origin, "off"),
             Contender::NginxLog => nginx(workload, port, origin, &log.display().to_string()),

@@ -13,6 +13,7 @@ mod failure;
 mod h2load;
 mod idle;
 mod machine;
+mod passthrough;
 mod process;
 mod report;
 mod workload;
@@ -61,11 +62,11 @@ fn compare(args: &Args) -> Result<(), Failure> {
     for &workload in &args.workloads {
         let running = stage.start_contenders(workload)?;
         configurations.note(workload, &running);
-        let (text, value) = if workload == Workload::Idle {
-            let costs = stage.weigh_idle(&running)?;
+        let (text, value) = if workload.is_idle() {
+            let costs = stage.weigh_idle(workload, &running)?;
             (
-                report::idle_markdown(&costs),
-                json!({ "workload": "idle", "contenders": report::idle_json(&costs) }),
+                report::idle_markdown(workload, &costs),
+                json!({ "workload": workload.name(), "contenders": report::idle_json(&costs) }),
             )
         } else {
             let table = stage.measure(workload, &running)?;
@@ -95,7 +96,7 @@ impl Stage<'_> {
     fn start_contenders(&self, workload: Workload) -> Result<Vec<Running>, Failure> {
         let takes_part = |contender: &Contender| match workload {
             Workload::LogOn => !matches!(contender, Contender::Haproxy | Contender::HaproxySplice),
-            Workload::Body1m | Workload::Body128k => !contender.logs(),
+            Workload::Body1m | Workload::Body128k | Workload::TcpBulk => !contender.logs(),
             _ => !contender.logs() && *contender != Contender::HaproxySplice,
         };
         let chosen = self.args.contenders.iter().copied().filter(takes_part);
@@ -145,13 +146,15 @@ impl Stage<'_> {
         Ok(Table { workload, rows })
     }
 
-    fn weigh_idle(&self, running: &[Running]) -> Result<Vec<IdleCost>, Failure> {
+    fn weigh_idle(&self, workload: Workload, running: &[Running]) -> Result<Vec<IdleCost>, Failure> {
+        let usual = if workload.is_tcp() { 5000 } else { 2000 };
+        let connections = self.args.idle_connections.unwrap_or(usual);
         running
             .iter()
             .map(|contender| {
                 // The first requests make a proxy allocate what it keeps for good; that is not per connection.
                 idle::weigh(contender, 20)?;
-                idle::weigh(contender, self.args.idle_connections)
+                idle::weigh(contender, connections)
             })
             .collect()
     }

@@ -146,14 +146,15 @@ fn row_json(row: &Row) -> Value {
 }
 
 /// The idle table as Markdown.
-pub(crate) fn idle_markdown(costs: &[IdleCost]) -> String {
-    let mut text = format!("### idle: {}\n\n", Workload::Idle.describe());
+pub(crate) fn idle_markdown(workload: Workload, costs: &[IdleCost]) -> String {
+    let mut text = format!("### {}: {}\n\n", workload.name(), workload.describe());
     text += "| contender | connections | baseline KiB (PSS) | bytes per connection |\n|---|---|---|---|\n";
     for cost in costs {
         let (name, count, each) = (cost.name, cost.connections, cost.per_connection_bytes);
         let _ = writeln!(text, "| {name} | {count} | {} | {each:.0} |", cost.baseline_bytes >> 10);
     }
-    for cost in costs.iter().filter(|cost| cost.name.starts_with("ringway")) {
+    let judged = |cost: &&IdleCost| workload == Workload::Idle && cost.name.starts_with("ringway");
+    for cost in costs.iter().filter(judged) {
         let met = if cost.per_connection_bytes <= IDLE_TARGET_BYTES { "met" } else { "NOT met" };
         let each = cost.per_connection_bytes;
         let _ = writeln!(text, "\n{}: {each:.0} B, target {IDLE_TARGET_BYTES:.0} B: {met}", cost.name);

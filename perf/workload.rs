@@ -29,11 +29,17 @@ pub(crate) enum Workload {
     Http2,
     /// Memory of connections that have served one request and now wait.
     Idle,
+    /// Small64 through TCP passthrough.
+    TcpSmall,
+    /// Body1m through TCP passthrough.
+    TcpBulk,
+    /// As Idle, through TCP passthrough: both sides of each connection stay open.
+    TcpIdle,
 }
 
 impl Workload {
     /// Every workload, in the order in which they are run.
-    pub(crate) const ALL: [Workload; 9] = [
+    pub(crate) const ALL: [Workload; 12] = [
         Workload::Small64,
         Workload::Small512,
         Workload::Body16k,
@@ -43,6 +49,9 @@ impl Workload {
         Workload::LogOn,
         Workload::Http2,
         Workload::Idle,
+        Workload::TcpSmall,
+        Workload::TcpBulk,
+        Workload::TcpIdle,
     ];
 
     /// Name on the command line and in the results.
@@ -57,6 +66,9 @@ impl Workload {
             Workload::LogOn => "logon",
             Workload::Http2 => "h2",
             Workload::Idle => "idle",
+            Workload::TcpSmall => "tcp-small",
+            Workload::TcpBulk => "tcp-bulk",
+            Workload::TcpIdle => "tcp-idle",
         }
     }
 
@@ -72,6 +84,9 @@ impl Workload {
             Workload::LogOn => "as small64, with (-log) and without an access log",
             Workload::Http2 => "128 B answers over HTTP/2, 4 connections with 32 streams each",
             Workload::Idle => "memory per idle keep-alive connection",
+            Workload::TcpSmall => "TCP passthrough, 128 B answers, 64 keep-alive connections",
+            Workload::TcpBulk => "TCP passthrough, 1 MiB files, 32 keep-alive connections",
+            Workload::TcpIdle => "memory per idle connection that is passed through",
         }
     }
 
@@ -80,16 +95,27 @@ impl Workload {
         match self {
             Workload::Small64 | Workload::Close => Some(0.90),
             Workload::Small512 | Workload::Body1m => Some(0.80),
-            Workload::Body16k | Workload::Body128k | Workload::LogOn | Workload::Http2 | Workload::Idle => {
-                None
-            }
+            Workload::TcpSmall => Some(0.97),
+            Workload::TcpBulk => Some(0.62),
+            Workload::Body16k | Workload::Body128k | Workload::LogOn | Workload::Http2 => None,
+            Workload::Idle | Workload::TcpIdle => None,
         }
+    }
+
+    /// True where connections are passed through without a look at what they carry.
+    pub(crate) fn is_tcp(self) -> bool {
+        matches!(self, Workload::TcpSmall | Workload::TcpBulk | Workload::TcpIdle)
+    }
+
+    /// True where connections are weighed instead of loaded.
+    pub(crate) fn is_idle(self) -> bool {
+        matches!(self, Workload::Idle | Workload::TcpIdle)
     }
 
     fn connections(self) -> u32 {
         match self {
             Workload::Small512 => 512,
-            Workload::Body1m => 32,
+            Workload::Body1m | Workload::TcpBulk => 32,
             _ => 64,
         }
     }
@@ -98,7 +124,7 @@ impl Workload {
         match self {
             Workload::Body16k => "/16k",
             Workload::Body128k => "/128k",
-            Workload::Body1m => "/1m",
+            Workload::Body1m | Workload::TcpBulk => "/1m",
             _ => "/s",
         }
     }
