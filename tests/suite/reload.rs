@@ -216,7 +216,8 @@ both! {
             line.and_then(|rest| rest.trim().parse::<f64>().ok()).unwrap_or(-1.0)
         };
         let requests = "ringway_requests_total{route=\"* /\",code=\"2xx\"}";
-        assert_eq!(counted(requests), 20.0);
+        // An exchange is counted after its response has been handed over.
+        wait_until("all are counted", || counted(requests) == 20.0);
         ringway.reload(&setup(5, "route \"/other\" { respond 204 }"));
         assert_eq!(counted(requests), 20.0, "counters go on");
         let upstream = ringway.upstream();
@@ -235,8 +236,10 @@ both! {
             // Endpoints come and go, routes change their number and what they do.
             let endpoints = origins.iter().enumerate().filter(|(at, _)| at % 3 != n % 3);
             let routes: String = (0..n % 7).map(|at| format!("route \"/r{at}\" {{ respond 200 body=\"{n}\" }}\n")).collect();
-            Setup { endpoints: endpoints.map(|(_, origin)| origin.address()).collect(), routes: &routes, ..Setup::default() }
-                .text()
+            let endpoints = endpoints.map(|(_, origin)| origin.address()).collect();
+            // No connection is closed for having carried enough.
+            let listener = "limits { requests-per-connection 100000000; }";
+            Setup { endpoints, listener, routes: &routes, ..Setup::default() }.text()
         };
         let ringway = Ringway::start(&setup(0), io);
         let load = Load::start(ringway.address("web"), 4);
@@ -248,10 +251,14 @@ both! {
             let mut workers = status["workers"].as_array().expect("a list").iter();
             status["generations"]["alive"] == 1 && workers.all(|worker| worker["generation"] == 101)
         });
-        let accepted = ringway.status()["connections"]["accepted"].as_u64();
+        let metrics = ringway.admin("/metrics").text();
         let (answered, wrong) = load.stop();
         assert!(answered > 200 && wrong.is_empty(), "{answered} answered; {wrong:?}");
-        assert_eq!(accepted, Some(4), "every client has kept its connection");
+        // A busy machine may have shed one; nothing else has ended any.
+        let ended = metrics.lines().filter(|line| line.starts_with("ringway_connections_ended_total"));
+        let ended: Vec<&str> =
+            ended.filter(|line| !line.contains("cause=\"shed\"") && !line.ends_with(" 0")).collect();
+        assert!(ended.is_empty(), "every client has kept its connection: {ended:?}");
         ringway.stop_after(origins);
     }
 }
