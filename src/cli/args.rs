@@ -56,6 +56,9 @@ pub(crate) enum Command {
     /// Take an endpoint of a running Ringway out of service, bring it back, or change its weight
     #[command(subcommand, after_help = help::ENDPOINT, after_long_help = help::ENDPOINT, disable_help_subcommand = true)]
     Endpoint(Endpoint),
+    /// Make, list and revoke API keys in a file
+    #[command(subcommand, after_help = help::KEYS, after_long_help = help::KEYS, disable_help_subcommand = true)]
+    Keys(Keys),
     /// Print the version
     #[command(after_help = help::VERSION, after_long_help = help::VERSION)]
     Version(Version),
@@ -286,6 +289,70 @@ fn parse_seconds(text: &str) -> Result<u64, String> {
     seconds
         .filter(|seconds| (1..=3600).contains(seconds))
         .ok_or_else(|| "expected a time from 1s to 1h, such as 60s or 5m".to_owned())
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key, show it once, and store its hash
+    #[command(after_help = help::KEYS, after_long_help = help::KEYS)]
+    Create(KeysCreate),
+    /// Show what is stored of each key
+    #[command(after_help = help::KEYS, after_long_help = help::KEYS)]
+    List(KeysFile),
+    /// Make a key useless from the next reload on
+    #[command(after_help = help::KEYS, after_long_help = help::KEYS)]
+    Revoke(KeysRevoke),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysCreate {
+    /// File of keys; made if it is not there
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Whose key it is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) consumer: Option<String>,
+    /// Scope that the key has; repeatable
+    #[arg(long, value_name = "SCOPE")]
+    pub(crate) scope: Vec<String>,
+    /// Group that the key is in; repeatable
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) group: Vec<String>,
+    /// When it ends, in UTC, such as 2027-01-31T00:00:00Z [default: never]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) not_after: Option<String>,
+    /// Name of the key in logs and lists [default: from its hash]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Second part of the key, so that its kind can be seen
+    #[arg(long, value_name = "WORD", default_value = "live")]
+    pub(crate) environment: String,
+    /// File with the pepper of the policy
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pepper: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysFile {
+    /// File of keys
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysRevoke {
+    /// File of keys
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Which key
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
 }
 
 #[derive(Debug, Subcommand)]

@@ -192,6 +192,15 @@ Examples:
   ringway history
   ringway history --json | jq -r '.earlier[].hash'";
 
+pub(crate) const KEYS: &str = "\
+Examples:
+  ringway keys create secrets/partners.kdl --consumer acme --scope orders:read
+  ringway keys list secrets/partners.kdl
+  ringway keys revoke secrets/partners.kdl 1f0a93c2
+
+The file has hashes only; a key is shown once, when it is made. A running Ringway sees changes at its
+next reload. To replace a key without a gap, make the new one, hand it out, then revoke the old one.";
+
 pub(crate) const ENDPOINT: &str = "\
 Examples:
   ringway endpoint set api 10.0.0.1:3001 --state drain    no new requests; what runs there finishes

@@ -22,6 +22,7 @@ mod explain;
 mod flows;
 mod help;
 mod history;
+mod keys;
 mod limits;
 mod listen;
 mod memory;
@@ -74,6 +75,7 @@ fn perform(command: Command) -> Exit {
         Command::History(args) => history::history(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
+        Command::Keys(args) => keys::keys(&args),
         Command::Version(args) => version::version(&args),
     }
 }

@@ -322,6 +322,40 @@ both! {
         ringway.stop_after((client, origin));
     }
 
+    /// The life of a key: made, used, listed, revoked; a reload makes the change count.
+    fn a1_a2_keys_are_made_listed_and_revoked(io) {
+        let folder = Folder::new();
+        let file = folder.path().join("keys.kdl").display().to_string();
+        let keys = |arguments: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_ringway")).arg("keys").args(arguments).output().expect("it runs");
+            (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        let made = keys(&["create", &file, "--consumer", "acme", "--scope", "orders:read", "--id", "first"]);
+        assert!(made.0, "{}", made.1);
+        let key = made.1.lines().next().expect("a key").to_owned();
+        assert!(key.starts_with("gw_live_") && key.len() == 65, "{key}");
+        let stored = std::fs::read_to_string(&file).expect("the file");
+        assert!(!stored.contains(&key[8..56]), "the file has no key");
+        assert!(!keys(&["create", &file, "--id", "first"]).0, "an id stands once");
+        assert!(keys(&["create", &file, "--id", "second", "--not-after", "2020-01-01T00:00:00Z"]).0);
+        let listed = keys(&["list", &file]).1;
+        assert!(listed.contains("first") && listed.contains("active") && listed.contains("expired"), "{listed}");
+        assert!(!listed.contains(&key[8..56]));
+        let origin = Origin::ok("x");
+        let policy = format!("workers 1\nkeys \"partners\" {{ file {file:?} }}");
+        let ringway = started(&origin, &policy, "authenticate { any-of { keys \"partners\"; }; }", io);
+        let shown = format!("X-Api-Key: {key}\r\n");
+        assert_eq!(status(&ringway, "/", &shown), 200);
+        assert_eq!(last(&origin).head.get("x-consumer"), Some("acme"));
+        assert!(keys(&["revoke", &file, "first"]).0 && !keys(&["revoke", &file, "third"]).0);
+        ringway.signal("HUP");
+        crate::harness::wait_until("the revoked key is refused", || status(&ringway, "/", &shown) == 401);
+        let metrics = ringway.admin("/metrics").text();
+        let accepted = "ringway_credentials_total{scheme=\"keys\",policy=\"partners\",outcome=\"accepted\"}";
+        assert!(metrics.lines().any(|line| line.starts_with(accepted)), "{metrics}");
+        ringway.stop_after(origin);
+    }
+
     /// A configuration whose keys cannot be used does not load, and says why without showing them.
     fn keys_that_cannot_be_used_are_refused(io) {
         let issuer = Issuer::new();

@@ -1,4 +1,4 @@
-//! Metrics of how endpoints were chosen.
+//! Metrics of how endpoints were chosen, and of how callers were judged.
 
 use super::exposition::{Exposition, Kind};
 use traffic::snapshot::Snapshot;
@@ -51,6 +51,20 @@ pub(super) fn balance(out: &mut Exposition, snapshot: &Snapshot) {
     for upstream in snapshot.upstreams.iter().filter(|upstream| upstream.sticky.is_some()) {
         for (session, counter) in SessionCounts::BY_NAME {
             family.whole(&[("upstream", &upstream.name), ("session", session)], upstream.stats.sum(counter));
+        }
+    }
+}
+
+/// How policies for callers decided. Never who called: that would be a series per caller.
+pub(super) fn access(out: &mut Exposition, snapshot: &Snapshot) {
+    let access = &snapshot.access;
+    let jwt = access.jwt.iter().map(|policy| ("jwt", &policy.name, &policy.tally));
+    let keys = access.keys.iter().map(|policy| ("keys", &policy.name, &policy.tally));
+    let help = "Credentials by policy: accepted, refused, and how many of both a worker remembered.";
+    let mut family = out.family("ringway_credentials", Kind::Counter, help);
+    for (scheme, policy, tally) in jwt.chain(keys) {
+        for (outcome, count) in tally.read() {
+            family.whole(&[("scheme", scheme), ("policy", policy), ("outcome", outcome)], count);
         }
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     endpoints(&mut out, node, &snapshot);
     super::flows::collect(&mut out, node, &snapshot);
     super::balance::balance(&mut out, &snapshot);
+    super::balance::access(&mut out, &snapshot);
     super::admission::collect(&mut out, &snapshot, node.now());
     idle_connections(&mut out, node, &snapshot);
     hedging(&mut out, &snapshot);
