@@ -198,16 +198,23 @@ static TCP: Node = Node {
     children: &[
         values("bind"),
         value("upstream"),
+        many("route", "routes", &TCP_ROUTE),
+        one("proxy-protocol", &PROXY_PROTOCOL),
+        one("send-proxy", &SEND_PROXY),
         one("timeouts", &TCP_TIMEOUTS),
         one("limits", &TCP_LIMITS),
         one("retry", &TCP_RETRY),
     ],
-    later: &["proxy-protocol", "send-proxy", "route", "tls"],
+    later: &["tls"],
     ..EMPTY
 };
 
-static TCP_TIMEOUTS: Node =
-    Node { children: &[value("connect"), value("idle"), value("half-closed")], ..EMPTY };
+static TCP_ROUTE: Node = Node { props: &["sni", "alpn", "protocol", "upstream"], ..EMPTY };
+
+static TCP_TIMEOUTS: Node = Node {
+    children: &[value("connect"), value("idle"), value("half-closed"), value("hello"), value("silence")],
+    ..EMPTY
+};
 
 static TCP_LIMITS: Node =
     Node { children: &[value("connections"), value("connections-per-client")], ..EMPTY };

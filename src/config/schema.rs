@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 23] = [
+const REQUIRED: [(&str, &[&str]); 24] = [
     ("Jwt", &["name", "algorithms"]),
     ("Keys", &["name", "file"]),
     ("Consumer", &["name"]),
@@ -23,7 +23,8 @@ const REQUIRED: [(&str, &[&str]); 23] = [
     ("Method", &["name"]),
     ("ClaimMatch", &["name", "value"]),
     ("Listener", &["name", "bind"]),
-    ("Tcp", &["name", "bind", "upstream"]),
+    ("Tcp", &["name", "bind"]),
+    ("TcpRoute", &["upstream"]),
     ("Upstream", &["name", "endpoints"]),
     ("Endpoint", &["address"]),
     ("ListenerTls", &["certificates"]),

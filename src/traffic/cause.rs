@@ -216,6 +216,10 @@ causes! {
     ProxyHeaderTimeout = "proxy_header_timeout", Downstream, Accept, 0, "";
     /// The peer is none of those that the listener takes PROXY headers from, and no others may connect.
     ProxyPeerRefused = "proxy_peer_refused", Ringway, Accept, 0, "";
+    /// The client did not say in time where its connection should go.
+    HelloTimeout = "hello_timeout", Downstream, Route, 0, "";
+    /// The client's first TLS message is malformed, too long or cut off.
+    HelloInvalid = "hello_invalid", Downstream, Route, 0, "";
     /// No route matches the request.
     NoRoute = "no_route", Ringway, Route, 404, "destination_not_found";
     /// The request does not say who calls.

@@ -21,6 +21,7 @@ pub mod proxy_protocol;
 pub mod record;
 pub mod retry;
 pub mod route;
+pub mod selector;
 pub mod snapshot;
 pub mod source;
 pub mod stats;

@@ -14,6 +14,7 @@ use crate::origin::Origin;
 use crate::proxy_protocol::{ReceiveRules, SendRules};
 use crate::retry::{RetryBudget, RetryRules};
 use crate::route::RouteTable;
+use crate::selector::Selector;
 use crate::source::CidrSet;
 use crate::stats::RouteStats;
 use crate::sticky::Sticky;
@@ -184,7 +185,12 @@ pub enum Kind {
 /// What becomes of the connections of a TCP listener.
 #[derive(Clone, Debug)]
 pub struct Passthrough {
-    pub upstream: UpstreamId,
+    /// Who takes the connections, unless [`Passthrough::selector`] chooses.
+    pub upstream: Option<UpstreamId>,
+    /// Chooses by what clients say first; `None`: nobody looks.
+    pub selector: Option<Box<Selector>>,
+    /// As [`Upstream::send_proxy`], which counts when this is `None`.
+    pub send_proxy: Option<SendRules>,
     /// As [`UpstreamTimeouts::connect`], which counts when this is `None`.
     pub connect: Option<Duration>,
     /// Without a byte in either direction. Default 10 min.

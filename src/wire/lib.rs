@@ -7,5 +7,6 @@ pub mod client_hello;
 pub mod h1;
 pub mod h2;
 pub mod http;
+pub mod opening;
 pub mod proxy_protocol;
 pub mod secure;

@@ -42,3 +42,4 @@ mod redis;
 mod reload;
 mod smuggling;
 mod sources;
+mod tls_routing;

@@ -44,7 +44,7 @@ pub use route::{
 };
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use sticky::{SameSite, Secret, Sticky};
-pub use tcp::{Tcp, TcpLimits, TcpRetry, TcpTimeouts};
+pub use tcp::{Tcp, TcpLimits, TcpProtocol, TcpRetry, TcpRoute, TcpTimeouts};
 pub use tls::{Certificate, ClientAuth, ClientAuthMode, ListenerTls, TlsVersion, UnknownName, UpstreamTls};
 pub(crate) use upstream::SPILL_OVER;
 pub use upstream::{Balance, Endpoint, HashKey, Protocol, Source, Tier, Upstream, UpstreamTimeouts};
@@ -113,7 +113,10 @@ impl Config {
             origins.push(&mut listener.origin);
             origins.extend(listener.tls.iter_mut().flat_map(ListenerTls::origins));
         }
-        origins.extend(config.tcp.iter_mut().map(|tcp| &mut tcp.origin));
+        for tcp in &mut config.tcp {
+            origins.push(&mut tcp.origin);
+            origins.extend(tcp.routes.iter_mut().map(|route| &mut route.origin));
+        }
         for upstream in &mut config.upstreams {
             origins.push(&mut upstream.origin);
             origins.extend(upstream.tls.iter_mut().flat_map(UpstreamTls::origins));

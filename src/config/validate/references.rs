@@ -18,10 +18,12 @@ impl Check<'_> {
         self.unique("listener", &entries);
         self.unique("upstream", &upstreams);
 
-        let mut used: HashSet<&str> = config.tcp.iter().map(|tcp| tcp.upstream.as_str()).collect();
-        for tcp in config.tcp.iter().filter(|tcp| !tcp.upstream.is_empty()) {
+        let mut used: HashSet<&str> =
+            config.tcp.iter().flat_map(|tcp| tcp.upstreams()).map(|(name, ..)| name).collect();
+        let named = config.tcp.iter().flat_map(|tcp| tcp.upstreams());
+        for (name, origin, member) in named.filter(|(name, ..)| !name.is_empty()) {
             let known = upstreams.iter().map(|(name, _)| *name);
-            self.known("upstream", &tcp.upstream, &tcp.origin, "/upstream", known);
+            self.known("upstream", name, origin, member, known);
         }
         for site in &config.sites {
             for (index, name) in site.listeners.iter().enumerate() {

@@ -8,7 +8,9 @@ use traffic::snapshot::{Passthrough, Snapshot};
 
 #[derive(Serialize)]
 pub(super) struct Flows {
-    upstream: String,
+    /// Who takes the connections; with routes, those that no route takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<String>,
     open: u64,
     /// Since the start.
     total: u64,
@@ -26,10 +28,14 @@ pub(super) struct Flows {
 
 pub(super) fn collect(snapshot: &Snapshot, passthrough: &Passthrough) -> Flows {
     let stats = &passthrough.stats;
+    let default = match &passthrough.selector {
+        Some(selector) => selector.default,
+        None => passthrough.upstream,
+    };
     let count = |cause: Cause| stats.sum(|shard| shard.ended(cause));
     let all = || Cause::ALL.iter().map(|&cause| (cause, count(cause))).filter(|(_, count)| *count > 0);
     Flows {
-        upstream: snapshot.upstream(passthrough.upstream).name.to_string(),
+        upstream: default.map(|id| snapshot.upstream(id).name.to_string()),
         open: stats.open(),
         total: stats.sum(|shard| shard.opened.get()),
         failed: all().filter(|(cause, _)| *cause != Cause::FlowClosed).map(|(_, count)| count).sum(),

@@ -3,6 +3,7 @@
 mod client;
 pub(crate) mod h1;
 mod h2;
+mod hello;
 pub(crate) mod proxy_header;
 mod stream;
 pub(crate) mod tcp;

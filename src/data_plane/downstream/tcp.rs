@@ -7,11 +7,13 @@
 //!            reset     reset      reset, both sides
 //! ```
 //!
-//! Nothing is read from the client before an endpoint has accepted: what it sends waits in the kernel. Towards its
+//! Unless routes choose by it (`hello.rs`), nothing is read from the client before an endpoint has accepted: what it sends
+//! waits in the kernel. Towards its
 //! upstream the flow is an exchange without a request, with the same balancers, limits, health and budget; once it stands,
 //! it keeps nothing of that but its place, so that no generation of the configuration has to live as long as a flow.
 
-use super::proxy_header::Arrival;
+use super::hello::{self, Chosen};
+use super::proxy_header::{Announced, Arrival};
 use super::{Client, ClientStream};
 use crate::crowd::Place;
 use crate::exchange::Exchange;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use traffic::flow::FlowStats;
 use traffic::snapshot::{Passthrough, Upstream};
 use traffic::{Cause, Phase, Phases};
+use wire::client_hello::ClientHello;
 
 /// What is known of a flow, for its end: the listener's statistics and the line of the access log.
 pub(crate) struct Flow {
@@ -83,11 +86,11 @@ pub(crate) fn serve(
     through(conn, leave)
 }
 
-async fn through(conn: Client, leave: impl FnOnce(&Worker, Cause)) {
+async fn through(mut conn: Client, leave: impl FnOnce(&Worker, Cause)) {
     let cause = match begin(&conn) {
         Some(mut flow) => {
             // Boxed: what a connection needs on its way to an endpoint is several times what it needs from then on.
-            let cause = match Box::pin(open(&conn, &mut flow)).await {
+            let cause = match Box::pin(open(&mut conn, &mut flow)).await {
                 Ok(opened) => pass(&conn, &mut flow, opened).await,
                 Err(cause) => cause,
             };
@@ -125,18 +128,34 @@ fn begin(conn: &Client) -> Option<Box<Flow>> {
     }))
 }
 
-/// The upstream that takes the connection. `first` is what the client has said before; empty when nobody asked for it.
-fn choose_upstream(passthrough: &Passthrough, _first: &[u8]) -> UpstreamId {
-    passthrough.upstream
+/// The upstream that takes the connection.
+async fn choose_upstream(conn: &mut Client, passthrough: &Passthrough) -> Result<UpstreamId, Cause> {
+    let Some(selector) = &passthrough.selector else { return passthrough.upstream.ok_or(Cause::Internal) };
+    let Chosen { upstream, hello } = hello::choose(conn, selector).await?;
+    if let Some(hello) = hello.filter(|_| conn.announced.is_none()) {
+        conn.announced = said(conn, &hello);
+    }
+    Ok(upstream)
+}
+
+/// What the client says of itself, for endpoints that are told about it. Nothing on a Unix socket.
+fn said(conn: &Client, hello: &ClientHello) -> Option<Rc<Announced>> {
+    let stream = conn.worker.overload.crowd.stream(conn.place)?;
+    let destination = conn.worker.rt.local_of(stream)?;
+    // What will be agreed on is known only where there is no choice.
+    let mut protocols = hello.protocols.iter();
+    let alpn = protocols.next().filter(|_| protocols.next().is_none()).map(Box::from);
+    let authority = hello.server_name.name().map(|name| name.as_bytes().into());
+    Some(Rc::new(Announced { source: conn.peer, destination, authority, alpn, unique_id: None }))
 }
 
 /// Finds an endpoint and connects to it.
-async fn open(conn: &Client, flow: &mut Flow) -> Result<Box<Opened>, Cause> {
-    let worker = &*conn.worker;
-    overload::admit(worker)?;
+async fn open(conn: &mut Client, flow: &mut Flow) -> Result<Box<Opened>, Cause> {
+    let worker = Rc::clone(&conn.worker);
+    overload::admit(&worker)?;
     let generation = worker.generation_of(conn.listener);
     let passthrough = conn.listener(&generation).passthrough().ok_or(Cause::Internal)?;
-    let upstream = generation.upstream(choose_upstream(passthrough, &[]));
+    let upstream = generation.upstream(choose_upstream(conn, passthrough).await?);
     flow.upstream = Some(Arc::clone(&upstream.name));
     let mut x = worker.take_exchange();
     x.begin_flow(Rc::clone(&generation), flow.id, conn.peer_ip(), flow.phases.start());

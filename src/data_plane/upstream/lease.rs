@@ -134,7 +134,8 @@ pub(crate) async fn connect(
         Some(Some(Ok(stream))) => stream,
         Some(Some(Err(cause))) => return Err(cause),
     };
-    if let Some(rules) = &upstream.send_proxy {
+    let of_listener = conn.listener(&x.generation).passthrough().and_then(|flow| flow.send_proxy.as_ref());
+    if let Some(rules) = of_listener.or(upstream.send_proxy.as_ref()) {
         announce::write(conn, x, rules, &stream)?;
     }
     let Some(tls) = &endpoint.tls else { return Ok(Link::new(stream.into(), slot, 0)) };
