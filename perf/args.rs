@@ -33,7 +33,7 @@ pub(crate) const USAGE: &str = "compares Ringway with nginx and HAProxy on this 
   --quick          two rounds of two seconds, without 16k and 128k (about two minutes)
   --rounds N       measured runs per contender and workload (default 7)
   --seconds N      length of a run (default 3)
-  --workloads LIST of small64 small512 16k 128k 1m close logon h2 idle
+  --workloads LIST of small64 small512 16k 128k 1m close logon h2 tls-small tls-handshake idle
                    tcp-small tcp-bulk tcp-idle (default: all)
   --only LIST      of ringway-io_uring ringway-epoll ringway-io_uring-log ringway-epoll-log
                    nginx nginx-log haproxy haproxy-splice; `ringway` stands for all of ours (default: all)

@@ -84,15 +84,15 @@ impl Contender {
             };
         }
         match self {
-            Contender::Nginx => nginx(workload, port, origin, "off"),
-            Contender::NginxLog => nginx(workload, port, origin, &log.display().to_string()),
-            Contender::Haproxy => haproxy(workload, port, origin, ""),
+            Contender::Nginx => nginx(workload, port, origin, "off", dir),
+            Contender::NginxLog => nginx(workload, port, origin, &log.display().to_string(), dir),
+            Contender::Haproxy => haproxy(workload, port, origin, "", dir),
             // `splice-auto` did not choose to splice these answers (790 us per 1 MiB, as without).
-            Contender::HaproxySplice => haproxy(workload, port, origin, "  option splice-response\n"),
-            Contender::RingwayUring => ringway(workload, "io_uring", port, origin, None),
-            Contender::RingwayEpoll => ringway(workload, "epoll", port, origin, None),
-            Contender::RingwayUringLog => ringway(workload, "io_uring", port, origin, Some(&log)),
-            Contender::RingwayEpollLog => ringway(workload, "epoll", port, origin, Some(&log)),
+            Contender::HaproxySplice => haproxy(workload, port, origin, "  option splice-response\n", dir),
+            Contender::RingwayUring => ringway(workload, "io_uring", port, origin, None, dir),
+            Contender::RingwayEpoll => ringway(workload, "epoll", port, origin, None, dir),
+            Contender::RingwayUringLog => ringway(workload, "io_uring", port, origin, Some(&log), dir),
+            Contender::RingwayEpollLog => ringway(workload, "epoll", port, origin, Some(&log), dir),
         }
     }
 
@@ -120,7 +120,7 @@ pub(crate) struct Running {
 impl Running {
     /// Where `workload` goes to.
     pub(crate) fn port_for(&self, workload: Workload) -> u16 {
-        if workload == Workload::Http2 { self.port + 1 } else { self.port }
+        if workload == Workload::Http2 || workload.is_secured() { self.port + 1 } else { self.port }
     }
 }
 
@@ -135,6 +135,9 @@ impl Running {
         dir: &Path,
     ) -> Result<Running, Failure> {
         let port = free_port(2)?;
+        if workload.is_secured() {
+            make_certificate(dir)?;
+        }
         let configuration = contender.configuration(workload, port, origin, dir);
         let file = dir.join(contender.file_name());
         std::fs::write(&file, &configuration).map_err(at(&file))?;
@@ -167,6 +170,40 @@ pub(crate) fn start_origin(core: usize, dir: &Path) -> Result<(Process, u16), Fa
     wait_until_serving(&mut process, port)?;
     Ok((process, port))
 }
+
+/// A certificate for the workloads over TLS, with its key, and both in one file; ECDSA on P-256.
+fn make_certificate(dir: &Path) -> Result<(), Failure> {
+    let (cert, key) = (dir.join(CERT), dir.join(KEY));
+    if cert.exists() {
+        return Ok(());
+    }
+    let mut command = std::process::Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "30",
+    ]);
+    command.args(["-subj", "/CN=perf.example", "-addext", "subjectAltName=DNS:perf.example,IP:127.0.0.1"]);
+    let output = command.arg("-keyout").arg(&key).arg("-out").arg(&cert).output();
+    let output = output.map_err(|source| Failure::Spawn { program: "openssl".into(), source })?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        return Err(Failure::Unreadable { what: "what openssl made", text });
+    }
+    let both = [std::fs::read(&cert).map_err(at(&cert))?, std::fs::read(&key).map_err(at(&key))?].concat();
+    let file = dir.join(BOTH);
+    std::fs::write(&file, both).map_err(at(&file))
+}
+
+const CERT: &str = "perf.pem";
+const KEY: &str = "perf.key";
+const BOTH: &str = "perf-both.pem";
 
 /// The body of `/seen`, asked until it is answered with 200.
 fn wait_until_serving(process: &mut Process, port: u16) -> Result<String, Failure> {
@@ -231,7 +268,7 @@ forwarded=$http_forwarded via=$http_via\"; }}
     )
 }
 
-fn nginx(workload: Workload, port: u16, origin: u16, log: &str) -> String {
+fn nginx(workload: Workload, port: u16, origin: u16, log: &str, dir: &Path) -> String {
     // Buffers as large as the answer where that is small, an allocation per request less; for 1 MiB, 128 KiB came
     // out best of 64, 128, 256 and 512 KiB (362 us per request at the least, the others 650 to 750).
     let buffers = match workload {
@@ -243,6 +280,13 @@ fn nginx(workload: Workload, port: u16, origin: u16, log: &str) -> String {
     };
     let http2 = match workload {
         Workload::Http2 => format!("listen 127.0.0.1:{} http2 backlog=4096;\n    ", port + 1),
+        // Sessions are not resumed by wrk; what is compared is the full handshake.
+        _ if workload.is_secured() => format!(
+            "listen 127.0.0.1:{} ssl backlog=4096; ssl_certificate {}; ssl_certificate_key {};\n    ",
+            port + 1,
+            dir.join(CERT).display(),
+            dir.join(KEY).display()
+        ),
         _ => String::new(),
     };
     let log = if log == "off" { "off".into() } else { format!("{log} combined buffer=64k flush=1s") };
@@ -268,7 +312,7 @@ http {{
     )
 }
 
-fn haproxy(workload: Workload, port: u16, origin: u16, splice: &str) -> String {
+fn haproxy(workload: Workload, port: u16, origin: u16, splice: &str, dir: &Path) -> String {
     // For 1 MiB, 64 KiB came out better than 128 and 256 KiB (458 us per request at the least, against 703 and 884).
     let bufsize = match workload {
         Workload::Body1m | Workload::Body128k if splice.is_empty() => "  tune.bufsize 65536\n",
@@ -279,6 +323,9 @@ fn haproxy(workload: Workload, port: u16, origin: u16, splice: &str) -> String {
     };
     let http2 = match workload {
         Workload::Http2 => format!("  bind 127.0.0.1:{} proto h2 backlog 4096\n", port + 1),
+        _ if workload.is_secured() => {
+            format!("  bind 127.0.0.1:{} ssl crt {} backlog 4096\n", port + 1, dir.join(BOTH).display())
+        }
         _ => String::new(),
     };
     format!(
@@ -304,7 +351,7 @@ backend origin
     )
 }
 
-fn ringway(workload: Workload, io: &str, port: u16, origin: u16, log: Option<&Path>) -> String {
+fn ringway(workload: Workload, io: &str, port: u16, origin: u16, log: Option<&Path>, dir: &Path) -> String {
     let log = match log {
         Some(file) => format!("file \"{}\"; format \"json\"", file.display()),
         None => "off".into(),
@@ -313,8 +360,17 @@ fn ringway(workload: Workload, io: &str, port: u16, origin: u16, log: Option<&Pa
         Workload::Http2 => format!(" \"127.0.0.1:{}\"; http2 \"cleartext\"", port + 1),
         _ => String::new(),
     };
+    let tls = match workload.is_secured() {
+        true => format!(
+            "listener \"secured\" {{ bind \"127.0.0.1:{}\"; tls {{ certificate cert=\"{}\" key=\"{}\"; }}; }}\n",
+            port + 1,
+            dir.join(CERT).display(),
+            dir.join(KEY).display()
+        ),
+        false => String::new(),
+    };
     format!(
-        "workers 1
+        "{tls}workers 1
 io \"{io}\"
 admin {{ bind \"127.0.0.1:0\" }}
 access-log {{ {log} }}

@@ -27,6 +27,10 @@ pub(crate) enum Workload {
     LogOn,
     /// 128 B answers over HTTP/2 in clear text: 4 connections with 32 streams each, by `h2load`.
     Http2,
+    /// Small64 over TLS.
+    TlsSmall,
+    /// 128 B answers over TLS, a new connection and a full handshake for each.
+    TlsHandshake,
     /// Memory of connections that have served one request and now wait.
     Idle,
     /// Small64 through TCP passthrough.
@@ -39,7 +43,7 @@ pub(crate) enum Workload {
 
 impl Workload {
     /// Every workload, in the order in which they are run.
-    pub(crate) const ALL: [Workload; 12] = [
+    pub(crate) const ALL: [Workload; 14] = [
         Workload::Small64,
         Workload::Small512,
         Workload::Body16k,
@@ -48,6 +52,8 @@ impl Workload {
         Workload::Close,
         Workload::LogOn,
         Workload::Http2,
+        Workload::TlsSmall,
+        Workload::TlsHandshake,
         Workload::Idle,
         Workload::TcpSmall,
         Workload::TcpBulk,
@@ -65,6 +71,8 @@ impl Workload {
             Workload::Close => "close",
             Workload::LogOn => "logon",
             Workload::Http2 => "h2",
+            Workload::TlsSmall => "tls-small",
+            Workload::TlsHandshake => "tls-handshake",
             Workload::Idle => "idle",
             Workload::TcpSmall => "tcp-small",
             Workload::TcpBulk => "tcp-bulk",
@@ -83,6 +91,10 @@ impl Workload {
             Workload::Close => "128 B answers, a new client connection per request, 64 at a time",
             Workload::LogOn => "as small64, with (-log) and without an access log",
             Workload::Http2 => "128 B answers over HTTP/2, 4 connections with 32 streams each",
+            Workload::TlsSmall => "128 B answers over TLS 1.3, 64 keep-alive connections",
+            Workload::TlsHandshake => {
+                "128 B answers over TLS 1.3, a full handshake per request, 64 at a time"
+            }
             Workload::Idle => "memory per idle keep-alive connection",
             Workload::TcpSmall => "TCP passthrough, 128 B answers, 64 keep-alive connections",
             Workload::TcpBulk => "TCP passthrough, 1 MiB files, 32 keep-alive connections",
@@ -98,8 +110,14 @@ impl Workload {
             Workload::TcpSmall => Some(0.97),
             Workload::TcpBulk => Some(0.62),
             Workload::Body16k | Workload::Body128k | Workload::LogOn | Workload::Http2 => None,
+            Workload::TlsSmall | Workload::TlsHandshake => None,
             Workload::Idle | Workload::TcpIdle => None,
         }
+    }
+
+    /// Whether it goes to the port with TLS.
+    pub(crate) fn is_secured(self) -> bool {
+        matches!(self, Workload::TlsSmall | Workload::TlsHandshake)
     }
 
     /// True where connections are passed through without a look at what they carry.
@@ -201,10 +219,11 @@ impl Wrk<'_> {
         command.args(["-c", &self.core.to_string(), "wrk", "-t1", "--timeout", "10s"]);
         command.arg(format!("-c{}", workload.connections())).arg(format!("-d{}s", length.as_secs()));
         command.arg("-s").arg(self.script);
-        if workload == Workload::Close {
+        if matches!(workload, Workload::Close | Workload::TlsHandshake) {
             command.args(["-H", "Connection: close"]);
         }
-        command.arg(format!("http://127.0.0.1:{port}{}", workload.path()));
+        let scheme = if workload.is_secured() { "https" } else { "http" };
+        command.arg(format!("{scheme}://127.0.0.1:{port}{}", workload.path()));
         let output = command.output().map_err(|source| Failure::Spawn { program: "wrk".into(), source })?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         parse_report(&text).ok_or_else(|| Failure::Unreadable {

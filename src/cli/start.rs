@@ -62,6 +62,10 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
         model::Workers::Count(count) => usize::from(count.get()),
     };
     let Ready { config, snapshot, secrets, .. } = ready(loaded, workers)?;
+    if secrets.holds_keys() {
+        // Whoever gets a core of this process gets the keys. There is nothing to be done about a kernel that refuses.
+        let _ = runtime::host::forbid_dumps();
+    }
     let (snapshot, budget, supply) = bounded(snapshot, workers, &config)?;
     let snapshot = Arc::new(snapshot);
     let shared = Arc::new(overload::Node::new(supply, workers));

@@ -42,4 +42,7 @@ mod redis;
 mod reload;
 mod smuggling;
 mod sources;
+mod tls;
+mod tls_renewal;
 mod tls_routing;
+mod tls_upstream;

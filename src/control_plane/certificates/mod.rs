@@ -118,6 +118,12 @@ impl Secrets {
         })
     }
 
+    /// Whether there are private keys among them.
+    pub fn holds_keys(&self) -> bool {
+        !self.listeners.is_empty()
+            || self.upstreams.values().any(|of| of.written.client_certificate.is_some())
+    }
+
     /// Whether these are the secrets of that configuration.
     pub(crate) fn are_of(&self, config: &Config) -> bool {
         let listeners =

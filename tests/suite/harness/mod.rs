@@ -18,6 +18,7 @@ pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod ringway;
 mod static_table;
+pub(crate) mod tls;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -22,11 +22,25 @@ impl Nginx {
     /// Starts it and waits until it accepts connections. `/ok` answers `NAME`.
     #[track_caller]
     pub(crate) fn start(name: &str) -> Nginx {
-        Nginx::start_with("", |root| {
+        Nginx::start_with("", |root| usual(root, name))
+    }
+
+    /// The same with TLS.
+    #[track_caller]
+    pub(crate) fn start_secured(name: &str, cert: &str, key: &str) -> Nginx {
+        Nginx::start_with(" ssl", |root| {
+            format!("ssl_certificate {cert}; ssl_certificate_key {key};\n{}", usual(root, name))
+        })
+    }
+
+    /// The same for clients with a certificate of the authority `ca`; others get 400.
+    #[track_caller]
+    pub(crate) fn start_mutual(name: &str, cert: &str, key: &str, ca: &str) -> Nginx {
+        Nginx::start_with(" ssl", |root| {
             format!(
-                "root {root};
-    location = /ok {{ return 200 \"{name}\"; }}
-    location = /post {{ client_max_body_size 0; return 200 \"{name}\"; }}"
+                "ssl_certificate {cert}; ssl_certificate_key {key}; ssl_client_certificate {ca}; \
+                 ssl_verify_client on;\n{}",
+                usual(root, name)
             )
         })
     }
@@ -73,6 +87,14 @@ impl Nginx {
         self.process.signal("KILL");
         self.process.wait();
     }
+}
+
+fn usual(root: &str, name: &str) -> String {
+    format!(
+        "root {root};
+    location = /ok {{ return 200 \"{name}\"; }}
+    location = /post {{ client_max_body_size 0; return 200 \"{name}\"; }}"
+    )
 }
 
 /// A port below the range of outgoing connections that nobody listens on.
