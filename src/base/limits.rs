@@ -111,6 +111,9 @@ pub struct Limits {
     pub pipes_max: u32,
     /// One PROXY header that a client of a listener sends. Default 8 KiB.
     pub proxy_header_bytes_max: u32,
+    /// Flows of datagrams of one worker, of all its listeners together; each takes a descriptor. As configured, fewer when
+    /// the process has few descriptors or little memory.
+    pub flows_max: u32,
     /// Access-log records waiting for the writer, per worker. Default 4 MiB.
     pub log_ring_bytes: u32,
     /// Tasks run and completions reaped in one turn of the loop. Default 256.
@@ -127,6 +130,7 @@ impl Limits {
         relay_buffers_bytes_max: 64 << 20,
         pipes_max: 64,
         proxy_header_bytes_max: 8 << 10,
+        flows_max: 0,
         log_ring_bytes: 4 << 20,
         turn_budget: 256,
     };

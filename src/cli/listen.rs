@@ -9,10 +9,11 @@ use crate::passed::Passed;
 use base::addr::Addr;
 use base::ids::{ListenerId, SocketId};
 use data_plane::{Listening, Usher};
-use runtime::{BindOptions, Bound, bind};
+use runtime::{BindOptions, Bound, DatagramOptions, bind, bind_datagrams};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use traffic::Snapshot;
@@ -44,7 +45,7 @@ impl BindError {
                 Some("raise the limit of descriptors, `ulimit -n`")
             }
             io::ErrorKind::AddrInUse => {
-                Some("stop the process that listens there (`ss -ltnp`), or take another port")
+                Some("stop the process that listens there (`ss -ltunp`), or take another port")
             }
             io::ErrorKind::AddrNotAvailable => {
                 Some("use an address of this machine (`ip addr`), or 0.0.0.0 for all")
@@ -150,7 +151,11 @@ impl Sockets {
                 if self.open.contains_key(id) {
                     continue;
                 }
-                let bound = self.bind_for_all(addr).map_err(|error| BindError {
+                let bound = match (listener.datagrams(), addr) {
+                    (Some(_), Addr::Ip(ip)) => self.datagrams_for_all(*ip).map(|bound| (bound, None)),
+                    _ => self.bind_for_all(addr),
+                };
+                let bound = bound.map_err(|error| BindError {
                     listener: listener.name.to_string(),
                     origin: listener.origin.clone(),
                     addr: addr.clone(),
@@ -196,6 +201,18 @@ impl Sockets {
             // `Passed::find` knows what is wrong with each of these.
             Addr::Passed(_) => Err(io::ErrorKind::NotFound.into()),
         }
+    }
+
+    /// The same for datagrams: each worker has a socket, and the kernel gives it always the same clients.
+    fn datagrams_for_all(&self, addr: SocketAddr) -> io::Result<Vec<Bound>> {
+        let options = DatagramOptions::default();
+        if addr.port() != 0 && !self.may_be_ours(addr.port()) {
+            bind_datagrams(addr, DatagramOptions { reuse_port: false, ..options })?;
+        }
+        let first = bind_datagrams(addr, options)?;
+        let real = first.addr().ip().unwrap_or(addr);
+        let others = (1..self.ushers.len()).map(|_| bind_datagrams(real, options));
+        std::iter::once(Ok(first)).chain(others).collect()
     }
 
     /// Whether a socket of our own may be in the way on this port: one that workers are about to close, or one for other

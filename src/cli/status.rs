@@ -110,6 +110,21 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
         number(&connections["refused"]),
         number(&status["requests"]),
     );
+    for udp in items(&status["udp"]) {
+        let _ = writeln!(
+            text,
+            "datagrams of \"{}\": {} of at most {} flows, {} opened, {} refused, {} moved; {} in, {} out{}",
+            word(&udp["listener"]),
+            number(&udp["flows"]),
+            number(&udp["flows_max"]),
+            number(&udp["opened"]),
+            number(&udp["refused"]),
+            number(&udp["moved"]),
+            number(&udp["datagrams_in"]),
+            number(&udp["datagrams_out"]),
+            lost(&udp["lost"]),
+        );
+    }
     if let Some(log) = status.get("access_log").filter(|log| !log.is_null()) {
         let trouble = if log["failing"] == json!(true) { ", cannot write now" } else { "" };
         let _ = writeln!(
@@ -166,6 +181,14 @@ fn certificates(tls: &Value) -> String {
         let _ = writeln!(text, "upstream \"{upstream}\" takes any certificate (insecure)");
     }
     text
+}
+
+/// Why datagrams were not passed on, if any were not.
+fn lost(reasons: &Value) -> String {
+    let reasons = reasons.as_object().into_iter().flatten();
+    let told = reasons.filter(|(_, count)| count.as_u64().is_some_and(|count| count > 0));
+    let told: Vec<String> = told.map(|(reason, count)| format!("{count} {reason}")).collect();
+    if told.is_empty() { String::new() } else { format!("; lost {}", told.join(", ")) }
 }
 
 /// One line: how hard pressed the node is, and what it has shed.

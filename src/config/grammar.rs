@@ -97,13 +97,14 @@ pub(crate) static ROOT: Node = Node {
         one("dns", &DNS),
         many("listener", "listeners", &LISTENER),
         many("tcp", "tcp", &TCP),
+        many("udp", "udp", &UDP),
         many("upstream", "upstreams", &UPSTREAM),
         many("jwt", "jwt", &JWT),
         many("keys", "keys", &KEYS),
         many("consumer", "consumers", &CONSUMER),
         many("site", "sites", &SITE),
     ],
-    later: &["udp", "limit", "cache", "store", "oidc", "acme", "discovery", "tracing"],
+    later: &["limit", "cache", "store", "oidc", "acme", "discovery", "tracing"],
     ..EMPTY
 };
 
@@ -216,6 +217,22 @@ static TCP_TIMEOUTS: Node = Node {
     ..EMPTY
 };
 
+static UDP: Node = Node {
+    args: &["name"],
+    children: &[
+        values("bind"),
+        value("upstream"),
+        value("flow-idle"),
+        value("responses"),
+        value("reply-ratio"),
+        one("limits", &UDP_LIMITS),
+    ],
+    later: &["proxy-protocol", "send-proxy", "route"],
+    ..EMPTY
+};
+
+static UDP_LIMITS: Node = Node { children: &[value("flows"), value("flows-per-client")], ..EMPTY };
+
 static TCP_LIMITS: Node =
     Node { children: &[value("connections"), value("connections-per-client")], ..EMPTY };
 
@@ -276,6 +293,7 @@ static HEALTH: Node = Node {
         one("tcp", &TCP_CHECK),
         one("tls", &TLS_CHECK),
         one("grpc", &GRPC_CHECK),
+        one("udp", &UDP_CHECK),
     ],
     ..EMPTY
 };
@@ -288,6 +306,8 @@ static HTTP_CHECK: Node = Node {
 };
 
 static TCP_CHECK: Node = Node { props: &["every", "timeout", "rise", "fall"], ..EMPTY };
+
+static UDP_CHECK: Node = Node { props: &["send", "expect", "every", "timeout", "rise", "fall"], ..EMPTY };
 
 static TLS_CHECK: Node =
     Node { props: &["every", "timeout", "rise", "fall", "server-name", "ca", "insecure"], ..EMPTY };

@@ -156,6 +156,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             origin: origin.clone(),
         }],
         tcp: Vec::new(),
+        udp: Vec::new(),
         upstreams: vec![Upstream {
             name: "upstream".into(),
             endpoints: endpoints.collect(),

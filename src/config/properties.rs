@@ -4,7 +4,7 @@ use crate::{Format, Sealed, format, parse};
 use proptest::prelude::*;
 
 /// The examples as they are in the repository.
-const EXAMPLES: [&str; 7] = [
+const EXAMPLES: [&str; 8] = [
     include_str!("../../configs/minimal.kdl"),
     include_str!("../../configs/edge.kdl"),
     include_str!("../../configs/demo.kdl"),
@@ -12,6 +12,7 @@ const EXAMPLES: [&str; 7] = [
     include_str!("../../configs/balancing.kdl"),
     include_str!("../../configs/tcp.kdl"),
     include_str!("../../configs/sockets.kdl"),
+    include_str!("../../configs/udp.kdl"),
 ];
 
 /// Pieces of a text that change what the rest of it means.
@@ -161,6 +162,8 @@ fn sound() -> impl Strategy<Value = String> {
         "access-log \"stdout\"\n",
         "tcp \"db\" { bind \"127.0.0.1:3\"; upstream \"app\"; timeouts { connect \"1500ms\"; half-closed \"9s\"; }; }\n",
         "tcp \"db\" { bind \"127.0.0.1:3\"; upstream \"app\"; limits { connections-per-client \"off\"; }; retry attempts=0; }\n",
+        "udp \"dns\" { bind \"127.0.0.1:3\"; upstream \"dns\"; flow-idle \"1500ms\"; responses 2; }\nupstream \"dns\" { endpoint \"127.0.0.1:4\"; balance \"maglev\"; hash-key \"client.ip-port\"; health { udp send=\"hex:00ff\" expect=\"ok\" rise=3; }; }\n",
+        "udp \"dns\" { bind \"127.0.0.1:3\"; upstream \"dns\"; reply-ratio 7; limits { flows 9; flows-per-client \"off\"; }; }\nupstream \"dns\" { endpoint \"127.0.0.1:4\"; health { udp send=\"base64:AP8=\"; }; }\n",
     ]);
     (top, listener, upstream, route).prop_map(|(top, (l1, l2, l3), (u1, u2, u3), (r1, r2, r3, r4, r5))| {
         format!(

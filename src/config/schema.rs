@@ -6,7 +6,7 @@
 use crate::literal::Bytes;
 use crate::model::{
     AccessLog, Admin, Consumer, DnsSettings, HashKey, Io, Jwt, Keys, Listener, Overload, Site, SiteName,
-    StatusSet, Tcp, Upstream, Workers,
+    StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 24] = [
+const REQUIRED: [(&str, &[&str]); 26] = [
     ("Jwt", &["name", "algorithms"]),
     ("Keys", &["name", "file"]),
     ("Consumer", &["name"]),
@@ -25,6 +25,8 @@ const REQUIRED: [(&str, &[&str]); 24] = [
     ("Listener", &["name", "bind"]),
     ("Tcp", &["name", "bind"]),
     ("TcpRoute", &["upstream"]),
+    ("Udp", &["name", "bind", "upstream"]),
+    ("UdpCheck", &["send"]),
     ("Upstream", &["name", "endpoints"]),
     ("Endpoint", &["address"]),
     ("ListenerTls", &["certificates"]),
@@ -57,6 +59,7 @@ pub fn schema() -> Value {
     property("dns", generator.subschema_for::<DnsSettings>());
     property("listeners", generator.subschema_for::<Vec<Listener>>());
     property("tcp", generator.subschema_for::<Vec<Tcp>>());
+    property("udp", generator.subschema_for::<Vec<Udp>>());
     property("upstreams", generator.subschema_for::<Vec<Upstream>>());
     property("jwt", generator.subschema_for::<Vec<Jwt>>());
     property("keys", generator.subschema_for::<Vec<Keys>>());
@@ -81,7 +84,7 @@ pub fn schema() -> Value {
         "title": "Ringway configuration",
         "type": "object",
         "properties": properties,
-        "anyOf": [{ "required": ["listeners", "sites"] }, { "required": ["tcp"] }],
+        "anyOf": [{ "required": ["listeners", "sites"] }, { "required": ["tcp"] }, { "required": ["udp"] }],
         "additionalProperties": false,
         "$defs": definitions,
     })
@@ -142,7 +145,7 @@ macro_rules! text {
 }
 
 text! {
-    HashKey = "HashKey", "^(client\\.ip|path|(header|cookie|query):.+)$";
+    HashKey = "HashKey", "^(client\\.ip(-port)?|path|(header|cookie|query):.+)$";
     SiteName = "SiteName", "^(\\*|(\\*\\.)?[^*]+)$";
     StatusSet = "StatusSet", "^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$";
 }

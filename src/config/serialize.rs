@@ -51,6 +51,9 @@ impl Config {
         if !self.tcp.is_empty() {
             put("tcp", serde_json::to_value(&self.tcp));
         }
+        if !self.udp.is_empty() {
+            put("udp", serde_json::to_value(&self.udp));
+        }
         put("upstreams", serde_json::to_value(&self.upstreams));
         if !self.jwt.is_empty() {
             put("jwt", serde_json::to_value(&self.jwt));

@@ -104,6 +104,11 @@ const ENDPOINT_BYTES: u64 = 2 * 512;
 const CONNECTION_BYTES: u64 = 2 << 10;
 /// An idle flow of a TCP listener, likewise.
 const FLOW_BYTES: u64 = 3 << 10;
+/// A flow of datagrams: its place in the table, the socket's entry, and the socket in the kernel.
+const DATAGRAM_FLOW_BYTES: u64 = 768;
+const DATAGRAM_FLOW_SOCKET_BYTES: u64 = 3 << 10;
+/// The batch of a worker and UDP listener, as `runtime::Batch::BYTES`.
+const BATCH_BYTES: u64 = 2 << 20;
 /// Relay buffers of a worker are not bounded below this: a handful of large ones.
 const RELAY_MIN: u64 = 1 << 20;
 
@@ -126,6 +131,11 @@ impl Budget {
             return Err(DoesNotFit(Budget::of(fixed, limit)));
         }
         let left = planned - taken;
+        // Half of what there is at most: flows need a descriptor and a socket, connections much more.
+        let for_flows = left / 2 / (DATAGRAM_FLOW_BYTES + DATAGRAM_FLOW_SOCKET_BYTES) / workers;
+        limits.flows_max = limits.flows_max.min(u32::try_from(for_flows).unwrap_or(u32::MAX));
+        let flows = u64::from(limits.flows_max) * workers;
+        let left = left - flows * (DATAGRAM_FLOW_BYTES + DATAGRAM_FLOW_SOCKET_BYTES);
         let pipes = (left / 10 / workers / PIPE_BYTES).min(limits.pipes_max.into());
         limits.pipes_max = u32::try_from(pipes).unwrap_or(u32::MAX);
         let left = left - pipes * workers * PIPE_BYTES;
@@ -145,6 +155,10 @@ impl Budget {
             Row::traffic("client connections, idle", connections, connection),
             Row::traffic("their sockets in the kernel", connections * sockets, SOCKET_BYTES),
         ]);
+        if flows > 0 {
+            rows.push(Row::traffic("flows of datagrams", flows, DATAGRAM_FLOW_BYTES));
+            rows.push(Row::traffic("their sockets in the kernel", flows, DATAGRAM_FLOW_SOCKET_BYTES));
+        }
         Ok(Budget::of(rows, limit))
     }
 
@@ -158,6 +172,7 @@ impl Budget {
 fn fixed_rows(snapshot: &Snapshot, limits: &Limits, (workers, of_worker): (u64, OfWorker)) -> Vec<Row> {
     let endpoints: usize = snapshot.upstreams.iter().map(|upstream| upstream.endpoints.len()).sum();
     let routes = snapshot.routes.len() as u64;
+    let udp = snapshot.listeners.iter().filter(|listener| listener.datagrams().is_some()).count() as u64;
     let log = if snapshot.access_log { workers } else { 0 };
     let rows = [
         Row::fixed("the process itself", 1, PROCESS_BYTES),
@@ -169,6 +184,7 @@ fn fixed_rows(snapshot: &Snapshot, limits: &Limits, (workers, of_worker): (u64, 
         Row::fixed("routes", routes, ROUTE_BYTES),
         Row::fixed("histograms of a route and worker", routes * workers, size_of::<RouteShard>() as u64),
         Row::fixed("endpoints", endpoints as u64, ENDPOINT_BYTES),
+        Row::fixed("datagrams of a worker and udp listener", udp * workers, BATCH_BYTES),
     ];
     rows.into_iter().filter(|row| row.count > 0).collect()
 }

@@ -33,6 +33,9 @@ const BACKLOG_MAX: Duration = Duration::from_millis(500);
 /// When the driver refuses it.
 pub(crate) fn start(worker: &Rc<Worker>, listening: Listening) -> io::Result<()> {
     let Listening { id, listener, socket, .. } = listening;
+    if worker.generation().listeners[listener.index()].datagrams().is_some() {
+        return crate::udp::start(worker, id, listener, socket);
+    }
     let socket = worker.rt.listen(socket)?;
     let door = worker.entrance.open(id, listener);
     worker.accepting.set(worker.accepting.get() + 1);

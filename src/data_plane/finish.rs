@@ -3,10 +3,12 @@
 use crate::downstream::Client;
 use crate::downstream::tcp::Flow;
 use crate::exchange::Exchange;
+use crate::udp;
 use crate::worker::Worker;
+use std::net::IpAddr;
 use std::time::Duration;
-use traffic::Cause;
 use traffic::record::{Record, Subject};
+use traffic::{Cause, Phase};
 use wire::http::Known;
 
 /// Counts the exchange and hands its record to the access log.
@@ -99,6 +101,36 @@ pub(crate) fn flow(conn: &Client, flow: &Flow, cause: Cause) {
         bytes_out: flow.bytes_down,
         phases_us: flow.phases.durations().map(micros),
         total_us: micros(flow.phases.total()),
+        ..Record::EMPTY
+    };
+    write(worker, &record);
+}
+
+/// Hands the record of a flow of datagrams that ended for `cause` to the access log.
+pub(crate) fn datagrams(worker: &Worker, client: IpAddr, flow: &udp::Flow, cause: Cause) {
+    if !worker.generation().access_log {
+        return;
+    }
+    let meter = &flow.meter;
+    let total = worker.rt.now().since(flow.began);
+    let waited = flow.waited.unwrap_or(total);
+    let mut phases_us = [0; Phase::ALL.len()];
+    phases_us[Phase::Wait as usize] = micros(waited);
+    phases_us[Phase::Receive as usize] = micros(total.saturating_sub(waited));
+    let record = Record {
+        subject: Subject::Datagrams,
+        time_unix_ns: worker.rt.wall_nanos(),
+        request_id: worker.next_request_id(),
+        client,
+        listener: &flow.listener,
+        cause: Some(cause),
+        upstream: &flow.upstream,
+        endpoint: &flow.held.text,
+        attempts: flow.attempts,
+        bytes_in: meter.bytes_in,
+        bytes_out: meter.bytes_out,
+        phases_us,
+        total_us: micros(total),
         ..Record::EMPTY
     };
     write(worker, &record);

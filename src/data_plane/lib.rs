@@ -25,6 +25,7 @@ mod secure;
 mod serve;
 mod session;
 mod tunnel;
+mod udp;
 mod upstream;
 mod worker;
 

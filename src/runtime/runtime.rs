@@ -267,7 +267,7 @@ impl Runtime {
         arrivals: &Arrivals,
         tag: u64,
     ) -> io::Result<UdpSocket> {
-        UdpSocket::connected(&self.core, to, options.source, arrivals, tag)
+        UdpSocket::connected(&self.core, to, options, arrivals, tag)
     }
 
     /// What the kernel does for many datagrams of one size.

@@ -310,10 +310,16 @@ causes! {
     TunnelIdle = "tunnel_idle", Ringway, Relay, 0, "";
     /// A tunnel ended because both of its ends closed.
     TunnelClosed = "tunnel_closed", Downstream, Relay, 0, "";
-    /// A connection that was passed through was idle for longer than allowed.
+    /// A flow was idle for longer than allowed.
     FlowIdle = "flow_idle", Ringway, Relay, 0, "";
     /// A connection that was passed through ended because both of its ends closed.
     FlowClosed = "flow_closed", Downstream, Relay, 0, "";
+    /// Each datagram of the client has been answered.
+    FlowAnswered = "flow_answered", Downstream, Finish, 0, "";
+    /// The client's address has begun more flows than one may have.
+    FlowQuota = "flow_quota", Ringway, Accept, 0, "";
+    /// There are as many flows as there may be.
+    FlowsMax = "flows_max", Ringway, Accept, 0, "";
     /// One side had ended, and nothing more came from the other for longer than allowed.
     HalfClosed = "half_closed", Ringway, Relay, 0, "";
     /// The endpoint reset a connection that was passed through.

@@ -35,6 +35,8 @@ pub enum Subject {
     Exchange,
     /// A connection that a TCP listener passed through: it has no request, and its phases are those of the connection.
     Flow,
+    /// Datagrams between a client and an endpoint, that a UDP listener passed through.
+    Datagrams,
 }
 
 /// One finished exchange (or a connection that ended without one), or one flow.
@@ -220,7 +222,7 @@ impl<'a> Record<'a> {
             None => None,
             Some(place) => Some(*Cause::ALL.get(usize::from(place)).ok_or(RecordError::Invalid)?),
         };
-        let subjects = [Subject::Exchange, Subject::Flow];
+        let subjects = [Subject::Exchange, Subject::Flow, Subject::Datagrams];
         let record = Record {
             subject: *subjects.get(usize::from(subject)).ok_or(RecordError::Invalid)?,
             time_unix_ns,

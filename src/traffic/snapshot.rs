@@ -18,6 +18,7 @@ use crate::selector::Selector;
 use crate::source::CidrSet;
 use crate::stats::RouteStats;
 use crate::sticky::Sticky;
+use crate::udp::{FlowRules, UdpStats};
 use crate::upstream_stats::UpstreamStats;
 use base::addr::Addr;
 use base::ids::{EndpointId, ListenerId, RouteId, SocketId, UpstreamId};
@@ -167,8 +168,16 @@ impl Listener {
     /// What becomes of connections whose bytes are passed on as they are; `None` for other kinds.
     pub fn passthrough(&self) -> Option<&Passthrough> {
         match &self.kind {
-            Kind::Http => None,
+            Kind::Http | Kind::Udp(_) => None,
             Kind::Tcp(passthrough) => Some(passthrough),
+        }
+    }
+
+    /// What becomes of datagrams; `None` for other kinds.
+    pub fn datagrams(&self) -> Option<&Datagrams> {
+        match &self.kind {
+            Kind::Http | Kind::Tcp(_) => None,
+            Kind::Udp(datagrams) => Some(datagrams),
         }
     }
 }
@@ -180,6 +189,23 @@ pub enum Kind {
     Http,
     /// Bytes of which we know nothing.
     Tcp(Passthrough),
+    /// Datagrams of which we know nothing.
+    Udp(Datagrams),
+}
+
+/// What becomes of the datagrams of a UDP listener.
+#[derive(Clone, Debug)]
+pub struct Datagrams {
+    pub upstream: UpstreamId,
+    pub rules: FlowRules,
+    /// Without a datagram in either direction. Default 30 s.
+    pub idle: Duration,
+    /// Flows of one worker.
+    pub flows_max: u32,
+    /// Of one client address, on one worker; `None` is unlimited.
+    pub flows_per_client_max: Option<u32>,
+    /// Shared by all generations that have a listener of this name.
+    pub stats: Arc<UdpStats>,
 }
 
 /// What becomes of the connections of a TCP listener.

@@ -4,22 +4,26 @@ use super::{Decoder, Scope};
 use crate::document::{Literal as Raw, Object};
 use crate::literal::{Bound, Literal, Misread};
 use crate::model::{
-    CheckMethod, ErrorsInARow, GrpcCheck, Health, HttpCheck, Outlier, StatusRange, StatusSet, SuccessRate,
-    Switch, TcpCheck, TlsCheck,
+    CheckMethod, ErrorsInARow, GrpcCheck, Health, HttpCheck, Outlier, Payload, StatusRange, StatusSet,
+    SuccessRate, Switch, TcpCheck, TlsCheck, UdpCheck,
 };
 use crate::problem::Code;
 
 impl Decoder<'_> {
     pub(super) fn health(&mut self, scope: &Scope<'_>) -> Option<Health> {
-        let mut written = ["http", "tcp", "tls", "grpc"]
+        let mut written = ["http", "tcp", "tls", "grpc", "udp"]
             .into_iter()
             .filter_map(|word| scope.member(word).map(|check| (word, check)));
         let Some((word, check)) = written.next() else {
-            self.missing(scope, "\"health\" does not say how", "add http \"/healthz\", tcp, tls or grpc");
+            self.missing(
+                scope,
+                "\"health\" does not say how",
+                "add http \"/healthz\", tcp, tls, grpc or udp",
+            );
             return None;
         };
         if let Some((_, second)) = written.next() {
-            let hint = Some("keep one of http, tcp, tls and grpc".to_owned());
+            let hint = Some("keep one of http, tcp, tls, grpc and udp".to_owned());
             self.error(Code::Contradiction, second.object.span, "\"health\" says more than one way", hint);
             return None;
         }
@@ -27,7 +31,8 @@ impl Decoder<'_> {
             "http" => Health::Http(self.http_check(&check)),
             "tcp" => Health::Tcp(self.schedule(&check)),
             "tls" => Health::Tls(self.tls_check(&check)),
-            _ => Health::Grpc(self.grpc_check(&check)),
+            "grpc" => Health::Grpc(self.grpc_check(&check)),
+            _ => Health::Udp(self.udp_check(&check)),
         })
     }
 
@@ -88,6 +93,18 @@ impl Decoder<'_> {
             self.wrong("service", scalar, "the name of a service, at most 256 bytes");
         }
         GrpcCheck { service, host: self.host(scope, "host"), schedule: self.schedule(scope) }
+    }
+
+    fn udp_check(&mut self, scope: &Scope<'_>) -> UdpCheck {
+        if !scope.has("send") {
+            let hint = "write udp send=\"hex:…\": silence says nothing about a service without connections";
+            self.missing(scope, "the check has nothing to send", hint);
+        }
+        UdpCheck {
+            send: self.literal(scope, "send").unwrap_or_else(|| Payload(Vec::new())),
+            expect: self.literal(scope, "expect"),
+            schedule: self.schedule(scope),
+        }
     }
 
     fn schedule(&mut self, scope: &Scope<'_>) -> TcpCheck {

@@ -19,6 +19,7 @@ mod sticky;
 mod tcp;
 mod tls;
 mod top;
+mod udp;
 mod upstream;
 
 use crate::document::{Item, Literal as Raw, Object, Reference, Scalar};

@@ -19,6 +19,7 @@ impl Decoder<'_> {
             dns: self.dns(scope),
             listeners: scope.members("listeners").iter().map(|listener| self.listener(listener)).collect(),
             tcp: scope.members("tcp").iter().map(|tcp| self.tcp(tcp)).collect(),
+            udp: scope.members("udp").iter().map(|udp| self.udp(udp)).collect(),
             upstreams: scope.members("upstreams").iter().map(|upstream| self.upstream(upstream)).collect(),
             jwt: scope.members("jwt").iter().map(|jwt| self.jwt(jwt)).collect(),
             keys: scope.members("keys").iter().map(|keys| self.keys(keys)).collect(),

@@ -114,7 +114,7 @@ impl Literal for Source {
 
 impl Literal for HashKey {
     const EXPECTED: &'static str =
-        "\"client.ip\", \"header:NAME\", \"cookie:NAME\", \"query:NAME\" or \"path\"";
+        "\"client.ip\", \"client.ip-port\", \"header:NAME\", \"cookie:NAME\", \"query:NAME\" or \"path\"";
 
     fn read(text: &str) -> Result<Self, Misread> {
         let (kind, name) = match text.split_once(':') {
@@ -123,6 +123,7 @@ impl Literal for HashKey {
         };
         match (kind, name) {
             ("client.ip", None) => Ok(HashKey::ClientIp),
+            ("client.ip-port", None) => Ok(HashKey::ClientIpPort),
             ("path", None) => Ok(HashKey::Path),
             ("header" | "cookie", Some(name)) if !is_token(name) => {
                 Err(Misread::Because(format!("\"{name}\" is not the name of a {kind}")))

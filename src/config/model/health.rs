@@ -1,6 +1,6 @@
 //! How the health of endpoints is known without traffic.
 
-use super::HeaderPair;
+use super::{HeaderPair, Payload};
 use crate::literal::{DurationText, duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -19,6 +19,8 @@ pub enum Health {
     Tls(TlsCheck),
     /// A call of `grpc.health.v1.Health/Check` that must be answered with SERVING.
     Grpc(GrpcCheck),
+    /// A datagram that must be answered.
+    Udp(UdpCheck),
 }
 
 /// An active check by HTTP.
@@ -86,6 +88,19 @@ pub struct GrpcCheck {
     pub schedule: TcpCheck,
 }
 
+/// An active check by datagram.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct UdpCheck {
+    /// What is sent.
+    pub send: Payload,
+    /// What the answer must contain. Default: any answer will do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Payload>,
+    #[serde(flatten)]
+    pub schedule: TcpCheck,
+}
+
 /// When endpoints are checked and what a result means; all there is to say about a TCP check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -112,6 +127,7 @@ impl Health {
             Health::Tcp(schedule) => schedule,
             Health::Tls(check) => &check.schedule,
             Health::Grpc(check) => &check.schedule,
+            Health::Udp(check) => &check.schedule,
         }
     }
 
@@ -122,6 +138,7 @@ impl Health {
             Health::Tcp(_) => "tcp",
             Health::Tls(_) => "tls",
             Health::Grpc(_) => "grpc",
+            Health::Udp(_) => "udp",
         }
     }
 }

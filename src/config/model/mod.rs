@@ -14,12 +14,14 @@ mod listener;
 mod origin;
 mod outlier;
 mod overload;
+mod payload;
 mod proxy_protocol;
 mod route;
 mod site;
 mod sticky;
 mod tcp;
 mod tls;
+mod udp;
 mod upstream;
 
 pub use access::{
@@ -29,12 +31,15 @@ pub use access::{
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
-pub use health::{CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck};
+pub use health::{
+    CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck, UdpCheck,
+};
 pub use hedge::{Hedge, HedgeAfter};
 pub use listener::{Http2, Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
 pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};
 pub use overload::{Overload, PerClient};
+pub use payload::Payload;
 pub use proxy_protocol::{
     ProxyChecks, ProxyFacts, ProxyMode, ProxyProtocol, ProxyVersion, SendProxy, Sender, Senders,
 };
@@ -46,6 +51,7 @@ pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
 pub use sticky::{SameSite, Secret, Sticky};
 pub use tcp::{Tcp, TcpLimits, TcpProtocol, TcpRetry, TcpRoute, TcpTimeouts};
 pub use tls::{Certificate, ClientAuth, ClientAuthMode, ListenerTls, TlsVersion, UnknownName, UpstreamTls};
+pub use udp::{Count, Udp, UdpLimits};
 pub(crate) use upstream::SPILL_OVER;
 pub use upstream::{Balance, Endpoint, HashKey, Protocol, Source, Tier, Upstream, UpstreamTimeouts};
 
@@ -76,8 +82,10 @@ pub struct Config {
     pub dns: DnsSettings,
     /// Entry points for HTTP.
     pub listeners: Vec<Listener>,
-    /// Entry points for plain TCP. There is at least one entry point of either kind.
+    /// Entry points for plain TCP. There is at least one entry point of any kind.
     pub tcp: Vec<Tcp>,
+    /// Entry points for UDP.
+    pub udp: Vec<Udp>,
     /// Balanced groups of endpoints.
     pub upstreams: Vec<Upstream>,
     /// Issuers of tokens.
@@ -117,6 +125,7 @@ impl Config {
             origins.push(&mut tcp.origin);
             origins.extend(tcp.routes.iter_mut().map(|route| &mut route.origin));
         }
+        origins.extend(config.udp.iter_mut().map(|udp| &mut udp.origin));
         for upstream in &mut config.upstreams {
             origins.push(&mut upstream.origin);
             origins.extend(upstream.tls.iter_mut().flat_map(UpstreamTls::origins));

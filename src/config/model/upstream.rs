@@ -137,6 +137,8 @@ pub enum HashKey {
     /// The client's address, after trusted proxies.
     #[default]
     ClientIp,
+    /// The client's address and port, which is to say each flow; for datagrams only.
+    ClientIpPort,
     /// A request field; requests without it are spread at random.
     Header(String),
     /// A cookie; requests without it are spread at random.
@@ -151,6 +153,7 @@ impl fmt::Display for HashKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HashKey::ClientIp => f.write_str("client.ip"),
+            HashKey::ClientIpPort => f.write_str("client.ip-port"),
             HashKey::Header(name) => write!(f, "header:{name}"),
             HashKey::Cookie(name) => write!(f, "cookie:{name}"),
             HashKey::Query(name) => write!(f, "query:{name}"),

@@ -19,11 +19,12 @@ impl Check<'_> {
 
     fn something_to_do(&mut self) {
         let root = Origin::command_line();
-        if self.config.listeners.is_empty() && self.config.tcp.is_empty() {
+        let passes_through = !self.config.tcp.is_empty() || !self.config.udp.is_empty();
+        if self.config.listeners.is_empty() && !passes_through {
             let hint = Some("add listener \"web\" { bind \"0.0.0.0:8080\" }".to_owned());
             self.error(Code::Missing, &root, "", "there is no listener".to_owned(), hint);
         }
-        let serves_http = !self.config.listeners.is_empty() || self.config.tcp.is_empty();
+        let serves_http = !self.config.listeners.is_empty() || !passes_through;
         if self.config.sites.is_empty() && serves_http {
             let hint = Some("add site \"*\" { route \"/\" upstream=\"name\" }".to_owned());
             self.error(Code::Missing, &root, "", "there is no site".to_owned(), hint);
@@ -50,8 +51,38 @@ impl Check<'_> {
             of_admin.map(|(index, bind)| ("the admin API".to_owned(), &config.admin.origin, index, bind));
         let all: Vec<(String, &Origin, usize, &Address)> =
             of_listeners.chain(of_tcp).chain(of_admin).collect();
+        // Ports of UDP are others than those of TCP: a name server has both of one number.
+        let of_udp = config.udp.iter().flat_map(|udp| {
+            let named = format!("the udp listener \"{}\"", udp.name);
+            udp.binds.iter().enumerate().map(move |(index, bind)| (named.clone(), &udp.origin, index, bind))
+        });
+        let of_udp: Vec<(String, &Origin, usize, &Address)> = of_udp.collect();
+        let seen = self.clashes(&all, "connections");
+        let seen_udp = self.clashes(&of_udp, "datagrams");
+        for upstream in &config.upstreams {
+            // What only datagrams get to cannot be a listener of connections, and the other way round.
+            let is_for_datagrams = config.udp.iter().any(|udp| udp.upstream == upstream.name);
+            for endpoint in &upstream.endpoints {
+                let address = endpoint.address.address();
+                let own =
+                    address.and_then(|address| if is_for_datagrams { &seen_udp } else { &seen }.get(address));
+                if let Some(owner) = own {
+                    let what = format!("the endpoint is {owner} itself");
+                    let hint = Some("requests would go round in circles".to_owned());
+                    self.error(Code::Contradiction, &endpoint.origin, "/address", what, hint);
+                }
+            }
+        }
+    }
+
+    /// Reports addresses that are bound twice, and returns who has which.
+    fn clashes<'b>(
+        &mut self,
+        all: &'b [(String, &Origin, usize, &'b Address)],
+        what_arrives: &str,
+    ) -> HashMap<&'b Address, &'b str> {
         let mut seen: HashMap<&Address, &str> = HashMap::new();
-        for (owner, origin, index, bind) in &all {
+        for (owner, origin, index, bind) in all {
             // Port 0 asks for any free port: each such bind gets its own.
             if matches!(bind, Address::Ip(addr) if addr.port() == 0) {
                 continue;
@@ -64,7 +95,7 @@ impl Check<'_> {
             }
             let wider = all.iter().find(|(other, _, _, wide)| other != owner && is_wider(wide, bind));
             if let Some((other, ..)) = wider {
-                let what = "the address takes connections away from another listener".to_owned();
+                let what = format!("the address takes {what_arrives} away from another listener");
                 self.warning(
                     Code::Contradiction,
                     origin,
@@ -74,14 +105,7 @@ impl Check<'_> {
                 );
             }
         }
-        for endpoint in config.upstreams.iter().flat_map(|upstream| &upstream.endpoints) {
-            let own = endpoint.address.address().and_then(|address| seen.get(address));
-            if let Some(owner) = own {
-                let what = format!("the endpoint is {owner} itself");
-                let hint = Some("requests would go round in circles".to_owned());
-                self.error(Code::Contradiction, &endpoint.origin, "/address", what, hint);
-            }
-        }
+        seen
     }
 
     /// Reports host names that two sites of one listener answer to.

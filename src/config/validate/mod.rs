@@ -18,6 +18,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod udp;
 
 use crate::document::Reference;
 use crate::model::{Config, Origin};
@@ -36,6 +37,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.names();
     check.balance();
     check.tcp();
+    check.udp();
     check.problems
 }
 

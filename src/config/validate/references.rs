@@ -14,7 +14,8 @@ impl Check<'_> {
             config.upstreams.iter().map(|u| (u.name.as_str(), &u.origin)).collect();
         // Metrics, logs and the status name entry points of all kinds.
         let tcp = config.tcp.iter().map(|tcp| (tcp.name.as_str(), &tcp.origin));
-        let entries: Vec<(&str, &Origin)> = listeners.iter().copied().chain(tcp).collect();
+        let udp = config.udp.iter().map(|udp| (udp.name.as_str(), &udp.origin));
+        let entries: Vec<(&str, &Origin)> = listeners.iter().copied().chain(tcp).chain(udp).collect();
         self.unique("listener", &entries);
         self.unique("upstream", &upstreams);
 
@@ -24,6 +25,11 @@ impl Check<'_> {
         for (name, origin, member) in named.filter(|(name, ..)| !name.is_empty()) {
             let known = upstreams.iter().map(|(name, _)| *name);
             self.known("upstream", name, origin, member, known);
+        }
+        used.extend(config.udp.iter().map(|udp| udp.upstream.as_str()));
+        for udp in config.udp.iter().filter(|udp| !udp.upstream.is_empty()) {
+            let known = upstreams.iter().map(|(name, _)| *name);
+            self.known("upstream", &udp.upstream, &udp.origin, "/upstream", known);
         }
         for site in &config.sites {
             for (index, name) in site.listeners.iter().enumerate() {
@@ -92,9 +98,11 @@ impl Check<'_> {
     fn unused(&mut self, used: &HashSet<&str>) {
         let config = self.config;
         for upstream in config.upstreams.iter().filter(|upstream| !used.contains(upstream.name.as_str())) {
-            let what = match config.tcp.is_empty() {
-                true => "no route uses this upstream".to_owned(),
-                false => "no route and no tcp listener uses this upstream".to_owned(),
+            let what = match (config.tcp.is_empty(), config.udp.is_empty()) {
+                (true, true) => "no route uses this upstream".to_owned(),
+                (false, true) => "no route and no tcp listener uses this upstream".to_owned(),
+                (true, false) => "no route and no udp listener uses this upstream".to_owned(),
+                (false, false) => "no route and no tcp or udp listener uses this upstream".to_owned(),
             };
             self.warning(Code::Unused, &upstream.origin, "/name", what, None);
         }

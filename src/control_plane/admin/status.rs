@@ -7,7 +7,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use traffic::Cause;
 use traffic::stats::WorkerStats;
+use traffic::udp::{Lost, UdpShard};
 
 #[derive(Serialize)]
 pub(super) struct Status {
@@ -28,6 +30,8 @@ pub(super) struct Status {
     driver: Driver,
     listeners: Vec<Listener>,
     connections: Connections,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    udp: Vec<Udp>,
     requests: u64,
     workers: Vec<Worker>,
     overload: super::overload::Overload,
@@ -135,6 +139,25 @@ struct Connections {
     refused: u64,
 }
 
+/// What passes through one UDP listener.
+#[derive(Serialize)]
+struct Udp {
+    listener: String,
+    flows: u64,
+    /// Bound of `flows` over all workers.
+    flows_max: u64,
+    opened: u64,
+    closed: u64,
+    moved: u64,
+    refused: u64,
+    datagrams_in: u64,
+    datagrams_out: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// Datagrams that were not passed on, by reason.
+    lost: BTreeMap<&'static str, u64>,
+}
+
 #[derive(Serialize)]
 struct Worker {
     id: usize,
@@ -196,6 +219,7 @@ fn collect(node: &Node) -> Status {
             closed: sum(|worker| worker.connections_closed.get()),
             refused: sum(|worker| worker.connections_refused.get()),
         },
+        udp: snapshot.listeners.iter().filter_map(|listener| of_udp(listener, facts.workers)).collect(),
         requests: sum(|worker| worker.requests.get()),
         workers: node.stats.iter().enumerate().map(|(id, worker)| of_worker(id, worker)).collect(),
         overload: super::overload::collect(node),
@@ -229,9 +253,34 @@ fn listener(snapshot: &traffic::Snapshot, name: &str, address: String) -> Listen
     Listener {
         name: name.to_owned(),
         address,
-        kind: if passthrough.is_some() { "tcp" } else { "http" },
+        kind: match compiled.map(|listener| &listener.kind) {
+            Some(traffic::snapshot::Kind::Tcp(_)) => "tcp",
+            Some(traffic::snapshot::Kind::Udp(_)) => "udp",
+            Some(traffic::snapshot::Kind::Http) | None => "http",
+        },
         flows: passthrough.map(|passthrough| super::flows::collect(snapshot, passthrough)),
     }
+}
+
+fn of_udp(listener: &traffic::snapshot::Listener, workers: usize) -> Option<Udp> {
+    let datagrams = listener.datagrams().filter(|_| !listener.is_closed())?;
+    let stats = &datagrams.stats;
+    let refused = |shard: &UdpShard| Cause::ALL.iter().map(|&cause| shard.refused(cause)).sum();
+    let lost = Lost::ALL.into_iter().map(|lost| (lost.name(), stats.sum(|shard| shard.lost(lost))));
+    Some(Udp {
+        listener: listener.name.to_string(),
+        flows: stats.open(),
+        flows_max: u64::from(datagrams.flows_max) * workers as u64,
+        opened: stats.sum(|shard| shard.opened.get()),
+        closed: stats.sum(|shard| shard.closed.get()),
+        moved: stats.sum(|shard| shard.moved.get()),
+        refused: stats.sum(refused),
+        datagrams_in: stats.sum(|shard| shard.datagrams_in.get()),
+        datagrams_out: stats.sum(|shard| shard.datagrams_out.get()),
+        bytes_in: stats.sum(|shard| shard.bytes_in.get()),
+        bytes_out: stats.sum(|shard| shard.bytes_out.get()),
+        lost: lost.collect(),
+    })
 }
 
 fn of_worker(id: usize, worker: &WorkerStats) -> Worker {

@@ -15,6 +15,7 @@ use traffic::retry::RetryBudget;
 use traffic::snapshot::{Access, Snapshot, Upstream};
 use traffic::stats::RouteStats;
 use traffic::sticky::Key;
+use traffic::udp::UdpStats;
 use traffic::upstream_stats::UpstreamStats;
 
 /// The run-time state of a generation by identity; empty for the first one.
@@ -27,6 +28,8 @@ pub(super) struct Carried<'s> {
     /// Of TCP listeners.
     flows: HashMap<&'s str, &'s Arc<FlowStats>>,
     access: Option<&'s Access>,
+    /// Of UDP listeners.
+    datagrams: HashMap<&'s str, &'s Arc<UdpStats>>,
 }
 
 impl<'s> Carried<'s> {
@@ -45,6 +48,8 @@ impl<'s> Carried<'s> {
         }
         let flows = previous.listeners.iter().filter_map(|l| Some((&*l.name, &l.passthrough()?.stats)));
         carried.flows.extend(flows);
+        let datagrams = previous.listeners.iter().filter_map(|l| Some((&*l.name, &l.datagrams()?.stats)));
+        carried.datagrams.extend(datagrams);
         carried.stats.extend(previous.routes.iter().map(|route| (&*route.name, &route.stats)));
         carried
     }
@@ -95,6 +100,10 @@ impl<'s> Carried<'s> {
 
     pub(super) fn flow_stats(&self, listener: &str) -> Option<Arc<FlowStats>> {
         self.flows.get(listener).map(|stats| Arc::clone(stats))
+    }
+
+    pub(super) fn udp_stats(&self, listener: &str) -> Option<Arc<UdpStats>> {
+        self.datagrams.get(listener).map(|stats| Arc::clone(stats))
     }
 
     pub(super) fn stats(&self, route: &str) -> Option<Arc<RouteStats>> {

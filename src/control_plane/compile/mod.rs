@@ -9,7 +9,7 @@
 //!   route.rs     Route, Action, Chain, RetryRules              table.rs     RouteTable of each listener
 //!   health.rs    what an upstream says about health
 //!   sticky.rs    Sticky
-//!   tcp.rs       Listener and Passthrough of tcp listeners
+//!   tcp.rs       Listener and Passthrough of tcp listeners  udp.rs   Listener and Datagrams of udp listeners
 //!   access.rs    policies for callers, and the filters that ask them
 //!   admission.rs Admission, Valve, RetryBudget
 //!   presence.rs  places of listeners, ids of sockets
@@ -32,6 +32,7 @@ mod table;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
 mod upstream;
 
 pub use problem::Problem;
@@ -108,6 +109,7 @@ pub(crate) fn compile_live(
     let (routes, places) = compiler.routes(&by_name, &access);
     let mut listeners = compiler.listeners(&routes, &places);
     compiler.passthrough(&by_name, &mut listeners);
+    compiler.datagrams(&by_name, &mut listeners);
     let (listeners, next_socket) = presence::settle(listeners, previous);
     let limits = compiler.limits();
     let Compiler { mut problems, warnings, .. } = compiler;
@@ -150,9 +152,11 @@ impl Compiler<'_> {
         let connections = listeners.iter().map(|listener| listener.limits.connections);
         let of_tcp = self.config.tcp.iter().map(|tcp| tcp.limits.connections);
         let connections: u64 = connections.chain(of_tcp).map(u64::from).sum();
+        let flows = self.config.udp.iter().map(|udp| u64::from(udp.limits.flows)).sum();
         let defaults = Limits::DEFAULT;
         Limits {
             connections_max: self.share(connections),
+            flows_max: self.share(flows),
             idle_per_endpoint_max: self.share(defaults.idle_per_endpoint_max.into()),
             ..defaults
         }

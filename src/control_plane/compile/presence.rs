@@ -64,16 +64,17 @@ fn empty(old: &Listener) -> Listener {
     Listener { presence, binds: Vec::new(), table: RouteTable::default(), ..old.clone() }
 }
 
-/// What tells a socket from others: its address; where the kernel chooses the port, also whose it is and which of them.
-type Key<'l> = (Option<&'l str>, &'l Addr, usize);
+/// What tells a socket from others: whether it is one of datagrams, and its address; where the kernel chooses the port, also whose it is and which of them.
+type Key<'l> = (bool, Option<&'l str>, &'l Addr, usize);
 
 fn keys(listener: &Listener) -> impl Iterator<Item = Key<'_>> {
+    let is_udp = listener.datagrams().is_some();
     listener.binds.iter().enumerate().map(move |(at, addr)| {
         if addr.ip().is_some_and(|ip| ip.port() == 0) {
             let nth = listener.binds[..at].iter().filter(|other| *other == addr).count();
-            (Some(&*listener.name), addr, nth)
+            (is_udp, Some(&*listener.name), addr, nth)
         } else {
-            (None, addr, 0)
+            (is_udp, None, addr, 0)
         }
     })
 }

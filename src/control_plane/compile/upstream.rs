@@ -173,6 +173,7 @@ fn hash_key(written: &HashKey) -> CompiledKey {
     let bytes = |name: &str| Box::from(name.as_bytes());
     match written {
         HashKey::ClientIp => CompiledKey::ClientIp,
+        HashKey::ClientIpPort => CompiledKey::ClientIpPort,
         HashKey::Header(name) => CompiledKey::Header(bytes(name)),
         HashKey::Cookie(name) => CompiledKey::Cookie(bytes(name)),
         HashKey::Query(name) => CompiledKey::Query(bytes(name)),

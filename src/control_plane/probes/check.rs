@@ -2,9 +2,9 @@
 
 use super::finding::Finding;
 use super::tls::Tls;
-use super::{exchange, grpc};
+use super::{datagram, exchange, grpc};
 use base::addr::Addr;
-use config::model::{GrpcCheck, Health as Written, HttpCheck, ProxyVersion, TcpCheck};
+use config::model::{GrpcCheck, Health as Written, HttpCheck, ProxyVersion, TcpCheck, UdpCheck};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -31,6 +31,7 @@ enum Kind {
     Tcp,
     Tls(Tls),
     Grpc(GrpcCheck),
+    Udp(UdpCheck),
     /// It cannot be performed, for this reason. That was refused when the configuration was loaded, unless a file has
     /// changed since.
     Unprepared(String),
@@ -63,6 +64,7 @@ impl Check {
             Written::Tcp(_) => Kind::Tcp,
             Written::Tls(check) => Tls::new(check).map_or_else(Kind::Unprepared, Kind::Tls),
             Written::Grpc(check) => Kind::Grpc(check.clone()),
+            Written::Udp(check) => Kind::Udp(check.clone()),
         };
         Check { kind, schedule: written.schedule().clone(), sources, opening: opening(announces) }
     }
@@ -87,6 +89,9 @@ impl Check {
     async fn run(&self, addr: &Addr, name: &str) -> Result<(), Finding> {
         match addr {
             Addr::Ip(ip) => {
+                if let Kind::Udp(check) = &self.kind {
+                    return datagram::check(*ip, check).await;
+                }
                 let stream = self.connect(*ip).await?;
                 stream.set_nodelay(true)?;
                 self.over(stream, addr, name).await
@@ -114,7 +119,8 @@ impl Check {
         }
         let own_name = || addr.ip().map_or_else(|| "localhost".to_owned(), |ip| ip.to_string());
         match &self.kind {
-            Kind::Tcp => Ok(()),
+            // There is a connection, to a unix socket: `config` refuses it with datagrams.
+            Kind::Tcp | Kind::Udp(_) => Ok(()),
             Kind::Http(check, tls) => {
                 let request = exchange::request(&own_name(), check);
                 match tls {

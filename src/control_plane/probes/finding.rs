@@ -30,6 +30,8 @@ pub(super) enum Finding {
     Message,
     /// The service does not serve.
     NotServing(&'static str),
+    /// The datagram that answered does not contain what it should.
+    Datagram,
     /// The check itself cannot be prepared.
     Unprepared(String),
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Finding {
             }
             Finding::Message => f.write_str("invalid answer: no HealthCheckResponse"),
             Finding::NotServing(status) => write!(f, "answered {status}"),
+            Finding::Datagram => f.write_str("the answer does not contain what is expected"),
             Finding::Unprepared(why) => f.write_str(why),
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   watch (here)   one task per endpoint: when a check is due, and what its result changes
-//!   check          one check: connection, exchange, deadline        exchange, tls, grpc    the kinds
+//!   check          one check: connection, exchange, deadline        exchange, tls, grpc, datagram    the kinds
 //!   budget         how many at once and per second, gaps in time    board                  what is told to people
 //!   observer       ejections, panic, success rates, once a second      running    which of them there are
 //! ```
@@ -14,6 +14,7 @@
 mod board;
 mod budget;
 mod check;
+mod datagram;
 mod exchange;
 mod finding;
 mod grpc;

@@ -31,6 +31,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     upstreams(&mut out, node, &snapshot);
     endpoints(&mut out, node, &snapshot);
     super::flows::collect(&mut out, node, &snapshot);
+    super::datagrams::collect(&mut out, &snapshot);
     super::balance::balance(&mut out, &snapshot);
     super::balance::access(&mut out, &snapshot);
     super::admission::collect(&mut out, &snapshot, node.now());

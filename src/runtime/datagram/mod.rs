@@ -27,6 +27,7 @@ use std::rc::Rc;
 use base::addr::Addr;
 
 use crate::bind::Bound;
+use crate::connect::ConnectOptions;
 use crate::core::Core;
 use crate::driver::{Op, Token};
 use crate::socket::{Readiness, Role, Socket};
@@ -141,12 +142,12 @@ impl UdpSocket {
     pub(crate) fn connected(
         core: &Rc<Core>,
         to: SocketAddr,
-        source: Option<IpAddr>,
+        options: ConnectOptions,
         arrivals: &Arrivals,
         tag: u64,
     ) -> io::Result<UdpSocket> {
         let joins = core.offload().joins;
-        let fd = core.driver.borrow_mut().connect_datagrams(to, source, joins)?;
+        let fd = core.driver.borrow_mut().connect_datagrams(to, options, joins)?;
         let role = Role::Datagrams(Box::new(Herded { arrivals: arrivals.clone(), tag }));
         let token = core.insert(Socket::new(fd, role));
         let attached = core.with(token, |_, driver| driver.attach_datagrams(token, fd));
@@ -221,6 +222,15 @@ impl UdpSocket {
         Sent { slots, error: errno.map(io::Error::from_raw_os_error) }
     }
 
+    /// Comes up as `tag` from now on.
+    pub fn set_tag(&self, tag: u64) {
+        self.core.with(self.token, |socket, _| {
+            if let Role::Datagrams(herded) = &mut socket.role {
+                herded.tag = tag;
+            }
+        });
+    }
+
     /// The address that it is bound to. One system call.
     pub fn local(&self) -> Option<SocketAddr> {
         self.core.with(self.token, |socket, driver| driver.address(socket.fd, sys::End::Local))?.ip()
@@ -258,12 +268,12 @@ pub(crate) fn adopt(socket: &OwnedFd, joins: bool) -> io::Result<()> {
 }
 
 /// A socket of the kernel that is connected to `to`. It completes at once: nobody is asked.
-pub(crate) fn connect(to: SocketAddr, source: Option<IpAddr>, joins: bool) -> io::Result<OwnedFd> {
+pub(crate) fn connect(to: SocketAddr, options: ConnectOptions, joins: bool) -> io::Result<OwnedFd> {
     let addr = SockAddr::ip(to);
     let socket = sys::datagram_socket(addr.family())?;
     let fd = socket.as_raw_fd();
-    if let Some(source) = source {
-        sys::bind(fd, &SockAddr::ip(SocketAddr::new(source, 0)))?;
+    if let Some(source) = options.source {
+        sys::bind_source(fd, source, options.transparent)?;
     }
     if joins {
         sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1_i32)?;

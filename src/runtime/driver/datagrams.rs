@@ -1,12 +1,13 @@
 //! Datagrams between sockets and a batch: the calls that complete at once, and who makes them.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::os::fd::{IntoRawFd, RawFd};
 
 use super::{Driver, Errno, Op, Token};
 use crate::bind::Bound;
+use crate::connect::ConnectOptions;
 use crate::datagram::{self, Batch};
 
 impl Driver {
@@ -32,14 +33,14 @@ impl Driver {
     pub(crate) fn connect_datagrams(
         &mut self,
         to: SocketAddr,
-        source: Option<IpAddr>,
+        options: ConnectOptions,
         joins: bool,
     ) -> io::Result<RawFd> {
         match self {
             Driver::Ring(_) | Driver::Epoll(_) => {
-                datagram::connect(to, source, joins).map(IntoRawFd::into_raw_fd)
+                datagram::connect(to, options, joins).map(IntoRawFd::into_raw_fd)
             }
-            Driver::Sim(sim) => sim.connect_datagrams(to, source),
+            Driver::Sim(sim) => sim.connect_datagrams(to, options.source),
         }
     }
 

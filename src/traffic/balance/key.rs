@@ -1,7 +1,7 @@
 //! What requests are hashed by, and the hash: stable over restarts, nodes and versions.
 
 use crate::route::{cookie_values, header_values, query_values};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use wire::http::Request;
 
 /// The part of a request that decides where it goes.
@@ -9,6 +9,8 @@ use wire::http::Request;
 pub enum HashKey {
     /// The address of the client.
     ClientIp,
+    /// The address and the port of the client; of a request, the address alone.
+    ClientIpPort,
     /// The first header field of the name.
     Header(Box<[u8]>),
     /// The first cookie of the name.
@@ -23,15 +25,32 @@ impl HashKey {
     /// The hash of the key; `None` when the request does not have it.
     pub(super) fn hash(&self, request: Request<'_>, client: IpAddr) -> Option<u64> {
         match self {
-            HashKey::ClientIp => Some(match client {
-                IpAddr::V4(addr) => stable_hash(&addr.octets()),
-                IpAddr::V6(addr) => stable_hash(&addr.octets()),
-            }),
+            HashKey::ClientIp | HashKey::ClientIpPort => Some(address_hash(client)),
             HashKey::Header(name) => header_values(request, name).next().map(stable_hash),
             HashKey::Cookie(name) => cookie_values(request, name).next().map(stable_hash),
             HashKey::Query(name) => query_values(request, name).next().map(stable_hash),
             HashKey::Path => Some(stable_hash(request.path())),
         }
+    }
+}
+
+impl HashKey {
+    /// The same of datagrams, which have nothing but addresses.
+    pub(super) fn hash_datagram(&self, client: SocketAddr) -> Option<u64> {
+        match self {
+            HashKey::ClientIp => Some(address_hash(client.ip())),
+            HashKey::ClientIpPort => {
+                Some(mix(address_hash(client.ip()) ^ stable_hash(&client.port().to_be_bytes())))
+            }
+            HashKey::Header(_) | HashKey::Cookie(_) | HashKey::Query(_) | HashKey::Path => None,
+        }
+    }
+}
+
+fn address_hash(client: IpAddr) -> u64 {
+    match client {
+        IpAddr::V4(addr) => stable_hash(&addr.octets()),
+        IpAddr::V6(addr) => stable_hash(&addr.octets()),
     }
 }
 

@@ -45,7 +45,7 @@ use base::ids::EndpointId;
 use base::rng::Rng;
 use screen::{Mode, Screen};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tier::{Found, Tier};
@@ -334,6 +334,11 @@ impl Upstream {
     /// does not have it, and then any number will do.
     pub fn hash_key(&self, request: Request<'_>, client: IpAddr) -> Option<u64> {
         self.balancer.key.as_ref()?.hash(request, client)
+    }
+
+    /// As [`Upstream::hash_key`], for datagrams.
+    pub fn hash_key_of_datagrams(&self, client: SocketAddr) -> Option<u64> {
+        self.balancer.key.as_ref()?.hash_datagram(client)
     }
 
     /// Chooses the endpoint for one attempt.

@@ -55,11 +55,6 @@ impl Meter {
         rules.responses.is_some_and(|each| self.responses >= self.requests.saturating_mul(each.get().into()))
     }
 
-    /// Whether the client waits for an answer that it should get.
-    pub fn is_unanswered(&self, rules: &FlowRules) -> bool {
-        rules.responses.is_some() && self.responses == 0
-    }
-
     pub fn is_proven(&self) -> bool {
         self.proven
     }

@@ -9,11 +9,13 @@
 mod index;
 mod list;
 mod meter;
+mod stats;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use meter::{FlowRules, Meter};
+pub use stats::{Lost, UdpShard, UdpStats};
 pub use table::{Bounds, FlowTable, Full};
 
 use std::net::{IpAddr, SocketAddr};
@@ -24,8 +26,6 @@ pub struct Tuple {
     pub client: SocketAddr,
     /// The address of ours that was asked, where a socket stands for several.
     pub local: Option<IpAddr>,
-    /// Which socket of the entry point: with it come the other address and the port.
-    pub socket: u16,
 }
 
 /// A place in a table, and which of those that had it one after the other.
@@ -33,11 +33,14 @@ pub struct Tuple {
 pub struct FlowId(u64);
 
 impl FlowId {
+    /// None of any table.
+    pub const NOBODY: FlowId = FlowId(u64::MAX >> 1);
+
     fn new(place: u32, generation: u32) -> FlowId {
-        FlowId(u64::from(generation) << 32 | u64::from(place))
+        FlowId(u64::from(generation & GENERATION_MASK) << 32 | u64::from(place))
     }
 
-    /// As a number, and back with [`FlowId::from_u64`]. Never [`u64::MAX`] less a small number: there are fewer places.
+    /// As a number, and back with [`FlowId::from_u64`]; below 2^62.
     pub fn to_u64(self) -> u64 {
         self.0
     }
@@ -55,6 +58,9 @@ impl FlowId {
         (self.0 >> 32) as u32
     }
 }
+
+/// Generations of a place before it counts anew.
+const GENERATION_MASK: u32 = u32::MAX >> 2;
 
 /// Why a flow was given up for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

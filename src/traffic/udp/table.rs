@@ -15,8 +15,6 @@ use std::time::Duration;
 pub struct Bounds {
     /// In this table.
     pub flows: u32,
-    /// Of one client address. IPv6 clients are networks of 64 bits.
-    pub per_client: u32,
     /// Without a datagram in either direction.
     pub idle: Duration,
 }
@@ -120,16 +118,20 @@ impl<T> FlowTable<T> {
         self.tuples.find(self.hash(tuple), is_it).map(|at| self.id(at))
     }
 
-    /// What has to go before another flow of `client` can be added; `Err` when nothing can.
+    /// What has to go before another flow of `client` can be added; `Err` when nothing can. A client has `quota` flows
+    /// at most; IPv6 clients are networks of 64 bits.
     ///
     /// A client that has as many as one may gives up its own oldest. In a full table the oldest flow goes whose client
     /// has not proven that it is there, so that forged addresses only drive each other out; established flows go if
     /// they were not used for a second.
-    pub fn admit(&self, client: IpAddr, now: Instant) -> Result<Option<(FlowId, Eviction)>, Full> {
+    pub fn admit(
+        &self,
+        client: IpAddr,
+        quota: u32,
+        now: Instant,
+    ) -> Result<Option<(FlowId, Eviction)>, Full> {
         let own = self.clients.find(network_of(client), self.secret);
-        if let Some(own) =
-            own.filter(|own| self.clients.entries[*own as usize].count >= self.bounds.per_client)
-        {
+        if let Some(own) = own.filter(|own| self.clients.entries[*own as usize].count >= quota) {
             let oldest = self.clients.entries[own as usize].flows.first();
             return Ok(oldest.map(|at| (self.id(at), Eviction::ClientQuota)));
         }
@@ -198,7 +200,7 @@ impl<T> FlowTable<T> {
         let at = self.place(id)?;
         let place = &mut self.places[at as usize];
         let flow = place.flow.take()?;
-        place.generation = place.generation.wrapping_add(1);
+        place.generation = place.generation.wrapping_add(1) & super::GENERATION_MASK;
         self.tuples.remove(flow.hash, at);
         self.by_age[usize::from(flow.is_proven)].remove(&mut self.age_links, at);
         self.clients.entries[flow.client as usize].flows.remove(&mut self.client_links, at);

@@ -12,11 +12,11 @@ fn at(millis: u64) -> Instant {
 
 fn tuple(client: u8, port: u16) -> Tuple {
     let ip = Ipv4Addr::new(10, 0, 0, client);
-    Tuple { client: SocketAddr::from((ip, port)), local: None, socket: 0 }
+    Tuple { client: SocketAddr::from((ip, port)), local: None }
 }
 
-fn table(flows: u32, per_client: u32) -> FlowTable<u32> {
-    FlowTable::new(Bounds { flows, per_client, idle: Duration::from_secs(30) }, 42)
+fn table(flows: u32) -> FlowTable<u32> {
+    FlowTable::new(Bounds { flows, idle: Duration::from_secs(30) }, 42)
 }
 
 /// As the data plane does it: what has to go goes first. The number of the flow that went, if one did.
@@ -26,7 +26,18 @@ fn add(
     now: Instant,
     value: u32,
 ) -> Result<Option<(u32, Eviction)>, Full> {
-    let evicted = table.admit(tuple.client.ip(), now)?;
+    add_within(table, u32::MAX, tuple, now, value)
+}
+
+/// The same for clients that may have so many flows.
+fn add_within(
+    table: &mut FlowTable<u32>,
+    quota: u32,
+    tuple: Tuple,
+    now: Instant,
+    value: u32,
+) -> Result<Option<(u32, Eviction)>, Full> {
+    let evicted = table.admit(tuple.client.ip(), quota, now)?;
     let evicted = evicted.map(|(id, why)| (table.remove(id).expect("it is there").1, why));
     table.insert(tuple, now, value).expect("there is room now");
     Ok(evicted)
@@ -34,14 +45,9 @@ fn add(
 
 #[test]
 fn a_flow_is_found_by_all_of_its_addresses() {
-    let mut table = table(8, 8);
+    let mut table = table(8);
     let base = tuple(1, 5000);
-    let others = [
-        tuple(2, 5000),
-        tuple(1, 5001),
-        Tuple { socket: 1, ..base },
-        Tuple { local: Some(Ipv4Addr::LOCALHOST.into()), ..base },
-    ];
+    let others = [tuple(2, 5000), tuple(1, 5001), Tuple { local: Some(Ipv4Addr::LOCALHOST.into()), ..base }];
     add(&mut table, base, at(0), 0).expect("room");
     for (value, other) in (1..).zip(others) {
         assert_eq!(table.find(&other), None);
@@ -56,7 +62,7 @@ fn a_flow_is_found_by_all_of_its_addresses() {
 
 #[test]
 fn an_id_of_a_flow_that_ended_finds_nothing_else() {
-    let mut table = table(1, 1);
+    let mut table = table(1);
     add(&mut table, tuple(1, 1), at(0), 1).expect("room");
     let id = table.find(&tuple(1, 1)).expect("it is there");
     assert_eq!(FlowId::from_u64(id.to_u64()), id);
@@ -68,33 +74,33 @@ fn an_id_of_a_flow_that_ended_finds_nothing_else() {
 
 #[test]
 fn a_client_that_has_enough_gives_up_what_it_used_least_recently() {
-    let mut table = table(100, 3);
+    let mut table = table(100);
     for port in 1..=3 {
         add(&mut table, tuple(1, port), at(port.into()), port.into()).expect("room");
     }
     add(&mut table, tuple(2, 1), at(4), 9).expect("room");
     let oldest = table.find(&tuple(1, 1)).expect("it is there");
     table.touch(oldest, at(10));
-    assert_eq!(add(&mut table, tuple(1, 4), at(11), 4), Ok(Some((2, Eviction::ClientQuota))));
+    assert_eq!(add_within(&mut table, 3, tuple(1, 4), at(11), 4), Ok(Some((2, Eviction::ClientQuota))));
     assert_eq!(table.find(&tuple(1, 2)), None);
     assert!(table.find(&tuple(2, 1)).is_some(), "others are not asked");
 }
 
 #[test]
 fn an_ipv6_network_is_one_client() {
-    let mut table = table(100, 2);
+    let mut table = table(100);
     let of = |last: u16, port: u16| {
         let ip = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 7, 0, 0, 0, last);
-        Tuple { client: SocketAddr::from((ip, port)), local: None, socket: 0 }
+        Tuple { client: SocketAddr::from((ip, port)), local: None }
     };
     add(&mut table, of(1, 1), at(0), 1).expect("room");
     add(&mut table, of(2, 1), at(1), 2).expect("room");
-    assert_eq!(add(&mut table, of(3, 1), at(2), 3), Ok(Some((1, Eviction::ClientQuota))));
+    assert_eq!(add_within(&mut table, 2, of(3, 1), at(2), 3), Ok(Some((1, Eviction::ClientQuota))));
 }
 
 #[test]
 fn r160_forged_addresses_only_drive_each_other_out() {
-    let mut table = table(10, 10);
+    let mut table = table(10);
     add(&mut table, tuple(1, 1), at(0), 1).expect("room");
     let established = table.find(&tuple(1, 1)).expect("it is there");
     table.prove(established);
@@ -109,7 +115,7 @@ fn r160_forged_addresses_only_drive_each_other_out() {
 
 #[test]
 fn a_table_full_of_flows_in_use_takes_no_more_until_one_rests() {
-    let mut table = table(2, 2);
+    let mut table = table(2);
     for client in 1..=2 {
         add(&mut table, tuple(client, 1), at(0), client.into()).expect("room");
         let id = table.find(&tuple(client, 1)).expect("it is there");
@@ -123,7 +129,7 @@ fn a_table_full_of_flows_in_use_takes_no_more_until_one_rests() {
 
 #[test]
 fn flows_end_when_nothing_has_come_for_a_while() {
-    let mut table = table(10, 10);
+    let mut table = table(10);
     add(&mut table, tuple(1, 1), at(0), 1).expect("room");
     add(&mut table, tuple(2, 1), at(10), 2).expect("room");
     let proven = table.find(&tuple(1, 1)).expect("it is there");
@@ -140,10 +146,10 @@ fn flows_end_when_nothing_has_come_for_a_while() {
 
 #[test]
 fn other_bounds_change_nothing_for_flows_that_are_there() {
-    let mut table = table(2, 2);
+    let mut table = table(2);
     add(&mut table, tuple(1, 1), at(0), 1).expect("room");
     add(&mut table, tuple(2, 1), at(0), 2).expect("room");
-    table.set_bounds(Bounds { flows: 50, per_client: 2, idle: Duration::from_secs(5) });
+    table.set_bounds(Bounds { flows: 50, idle: Duration::from_secs(5) });
     for client in 3..=50 {
         assert_eq!(add(&mut table, tuple(client, 1), at(0), client.into()), Ok(None));
     }
@@ -151,9 +157,9 @@ fn other_bounds_change_nothing_for_flows_that_are_there() {
         let id = table.find(&tuple(client, 1)).expect("it is there");
         assert_eq!(table.get(id), Some(&client.into()));
     }
-    table.set_bounds(Bounds { flows: 3, per_client: 2, idle: Duration::from_secs(5) });
+    table.set_bounds(Bounds { flows: 3, idle: Duration::from_secs(5) });
     assert_eq!(table.len(), 50, "nobody is thrown out");
-    let id = table.admit(tuple(60, 1).client.ip(), at(1)).expect("the oldest goes").expect("one goes").0;
+    let id = table.admit(tuple(60, 1).client.ip(), 2, at(1)).expect("the oldest goes").expect("one goes").0;
     table.remove(id);
     assert_eq!(table.insert(tuple(60, 1), at(1), 60), Err(60), "there are still more than there may be");
 }
@@ -171,10 +177,11 @@ impl Naive {
         tuple: Tuple,
         now: Instant,
         value: u32,
+        quota: u32,
         bounds: &Bounds,
     ) -> Result<Option<(u32, Eviction)>, Full> {
         let own = |flow: &&(Tuple, Instant, bool, u32)| flow.0.client.ip() == tuple.client.ip();
-        let goes = if self.flows.iter().filter(own).count() >= bounds.per_client as usize {
+        let goes = if self.flows.iter().filter(own).count() >= quota as usize {
             self.flows.iter().position(|flow| own(&flow)).map(|at| (at, Eviction::ClientQuota))
         } else if self.flows.len() >= bounds.flows as usize {
             let unproven = self.flows.iter().position(|flow| !flow.2);
@@ -224,7 +231,7 @@ proptest! {
         per_client in 1..6_u32,
         secret in any::<u64>(),
     ) {
-        let bounds = Bounds { flows, per_client, idle: Duration::from_secs(3) };
+        let bounds = Bounds { flows, idle: Duration::from_secs(3) };
         let (mut table, mut naive) = (FlowTable::new(bounds, secret), Naive::default());
         let (mut now, mut next) = (at(0), 0);
         for act in acts {
@@ -242,8 +249,8 @@ proptest! {
                         naive.flows.push(flow);
                     } else {
                         next += 1;
-                        let expected = naive.add(tuple, now, next, &bounds);
-                        prop_assert_eq!(add(&mut table, tuple, now, next), expected);
+                        let expected = naive.add(tuple, now, next, per_client, &bounds);
+                        prop_assert_eq!(add_within(&mut table, per_client, tuple, now, next), expected);
                     }
                 }
                 Act::Prove { client, port } => {

@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod dns;
+pub(crate) mod dnsmasq;
 pub(crate) mod haproxy;
 pub(crate) mod http2;
 mod huffman_table;

@@ -192,6 +192,53 @@ fn a_refused_connection_fails_both_kinds_of_checks() {
     }
 }
 
+/// Answers the first datagram of each check.
+fn answers(bytes: &'static [u8]) -> (Addr, std::sync::mpsc::Receiver<Vec<u8>>) {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = Addr::Ip(socket.local_addr().unwrap());
+    let (seen, asked) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        let mut datagram = [0; 2048];
+        while let Ok((len, from)) = socket.recv_from(&mut datagram) {
+            if socket.send_to(bytes, from).is_err() || seen.send(datagram[..len].to_vec()).is_err() {
+                return;
+            }
+        }
+    });
+    (addr, asked)
+}
+
+#[test]
+fn a_datagram_must_be_answered_with_what_is_expected() {
+    let (addr, asked) = answers(b"\0pong\xff");
+    for (health, result) in [
+        ("udp send=\"ping\"", Ok(())),
+        ("udp send=\"ping\" expect=\"pong\"", Ok(())),
+        ("udp send=\"ping\" expect=\"hex:67 ff\"", Ok(())),
+        ("udp send=\"ping\" expect=\"base64:AHBvbmf/\"", Ok(())),
+        (
+            "udp send=\"ping\" expect=\"pongo\"",
+            Err("the answer does not contain what is expected".to_owned()),
+        ),
+    ] {
+        assert_eq!(perform(&probe(addr.clone(), health)), result, "{health}");
+        assert_eq!(asked.recv().unwrap(), b"ping");
+    }
+    assert_eq!(perform(&probe(addr, "udp send=\"hex:00ff80\"")), Ok(()));
+    assert_eq!(asked.recv().unwrap(), [0, 0xff, 0x80]);
+}
+
+#[test]
+fn silence_and_a_closed_port_fail_a_datagram_check() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = Addr::Ip(silent.local_addr().unwrap());
+    let result = perform(&probe(addr.clone(), "udp send=\"ping\" timeout=\"50ms\""));
+    assert_eq!(result, Err("no complete answer within 50 ms".to_owned()));
+    drop(silent);
+    let result = perform(&probe(addr, "udp send=\"ping\""));
+    assert!(result.as_ref().is_err_and(|found| found.contains("refused")), "{result:?}");
+}
+
 #[test]
 fn endpoints_on_unix_sockets_are_checked_too() {
     let path = std::env::temp_dir().join(format!("ringway-probe-{}.sock", std::process::id()));

@@ -143,6 +143,7 @@ fn protocol(record: &Record<'_>) -> &'static str {
     match record.subject {
         Subject::Exchange => record.version.as_str(),
         Subject::Flow => "TCP",
+        Subject::Datagrams => "UDP",
     }
 }
 
@@ -164,7 +165,7 @@ fn combined(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
             }
         }
         // No request: where the connection arrived, and whom it reached.
-        Subject::Flow => {
+        Subject::Flow | Subject::Datagrams => {
             escape::combined(record.listener.as_bytes(), out);
             out.byte(b' ');
             or_dash(record.endpoint.as_bytes(), out);
