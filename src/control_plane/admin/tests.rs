@@ -131,7 +131,8 @@ fn status_says_what_runs_and_where() {
     let status = node.get_json("/v1/status");
     assert_eq!(status["version"], "0.0.1");
     assert_eq!(status["driver"], serde_json::json!({ "name": "epoll", "reason": "io_uring: EPERM" }));
-    assert_eq!(status["listeners"], serde_json::json!([{ "name": "web", "address": "127.0.0.1:8080" }]));
+    let web = serde_json::json!({ "name": "web", "address": "127.0.0.1:8080", "kind": "http" });
+    assert_eq!(status["listeners"], serde_json::json!([web]));
     assert_eq!(status["connections"]["accepted"], 7);
     assert_eq!(status["connections"]["max"], 65_536);
     assert_eq!(status["workers"][0]["live_ops"], 3);
