@@ -26,7 +26,7 @@ pub struct Start {
     pub config: Config,
     /// Where `config` was read from, to be read again on request; `None` when it stands in no file.
     pub file: Option<PathBuf>,
-    /// Directory in which what is in force is kept for a start with a broken file; see [`crate::last_good`].
+    /// Directory in which what is in force is kept for a start with a broken file; see `last_good`.
     pub last_good: Option<PathBuf>,
     /// Why `config` is what was kept there and not what `file` says.
     pub broken: Option<String>,

@@ -15,7 +15,7 @@ pub enum HeadFault {
     Pseudo,
     /// A field value begins or ends with white space (RFC 9113 §8.2.1).
     Value,
-    /// More fields than [`FIELDS_MAX`], or more pieces of cookies than [`CRUMBS_MAX`].
+    /// More fields than `FIELDS_MAX`, or more pieces of cookies than `CRUMBS_MAX`.
     TooMany,
     /// Extended CONNECT for another protocol than WebSocket (RFC 8441).
     Protocol,
