@@ -80,9 +80,9 @@ impl Connector {
             .with_safe_default_protocol_versions()
             .map_err(|error| ConnectorError::Library(error.to_string()))?;
         let builder = if rules.insecure {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider())))
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate::new(provider())))
         } else if rules.authorities.is_empty() {
-            builder.with_root_certificates(system()?)
+            builder.with_root_certificates(system_authorities()?)
         } else {
             builder.with_root_certificates(written(&rules.authorities, &mut hash)?)
         };
@@ -162,7 +162,10 @@ fn written(paths: &[&Path], hash: &mut Context) -> Result<Arc<RootCertStore>, Co
 }
 
 /// The authorities that this machine believes. Read once: each generation needs them, and there may be many.
-fn system() -> Result<Arc<RootCertStore>, ConnectorError> {
+///
+/// # Errors
+/// [`ConnectorError::NoAuthorities`].
+pub fn system_authorities() -> Result<Arc<RootCertStore>, ConnectorError> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
     let roots = ROOTS.get_or_init(|| {
         let mut roots = RootCertStore::empty();
@@ -175,7 +178,13 @@ fn system() -> Result<Arc<RootCertStore>, ConnectorError> {
 
 /// What `insecure #true` asks for: whoever holds the key of whatever certificate will do.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+pub struct AnyCertificate(Arc<CryptoProvider>);
+
+impl AnyCertificate {
+    pub fn new(provider: Arc<CryptoProvider>) -> AnyCertificate {
+        AnyCertificate(provider)
+    }
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

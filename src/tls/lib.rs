@@ -20,7 +20,7 @@ mod table;
 mod tests;
 mod tickets;
 
-pub use client::{Connector, ConnectorError, EndpointRules};
+pub use client::{AnyCertificate, Connector, ConnectorError, EndpointRules, system_authorities};
 pub use pair::{FILE_BYTES_MAX, Pair, PairError, What};
 pub use server::{Acceptor, ClientRules, MinVersion, ServerRules};
 pub use tickets::{TICKET_KEY_LIFE, TicketKeys};

@@ -1,9 +1,6 @@
 //! Addresses: what is bound, what is connected to, and ranges of clients.
 
-use super::{Literal, Misread};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
-use std::borrow::Cow;
+use super::{Literal, Misread, printed};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -199,29 +196,9 @@ impl Literal for Cidr {
     }
 }
 
-macro_rules! printed {
-    ($($of:ty = $schema:literal, $example:literal;)+) => {$(
-        impl Serialize for $of {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl JsonSchema for $of {
-            fn schema_name() -> Cow<'static, str> {
-                $schema.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "examples": [$example] })
-            }
-        }
-    )+};
-}
-
 printed! {
-    Address = "Address", "10.0.0.1:8080";
-    Cidr = "AddressRange", "10.0.0.0/8";
+    Address = "Address", { "examples": ["10.0.0.1:8080"] };
+    Cidr = "AddressRange", { "examples": ["10.0.0.0/8"] };
 }
 
 #[cfg(test)]

@@ -5,12 +5,14 @@
 
 mod address;
 mod factor;
+mod printed;
 mod quantity;
 mod target;
 mod word;
 
 pub use address::{Address, Cidr, NoAddress};
 pub use factor::LoadFactor;
+pub(crate) use printed::printed;
 pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate, Ratio};
 pub(crate) use quantity::{DurationText, duration, optional_duration, print_duration};
 pub use target::Target;

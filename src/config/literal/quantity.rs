@@ -1,6 +1,6 @@
 //! Amounts with a unit: durations, sizes, rates, percentages, and "off" for no limit.
 
-use super::{Literal, Misread};
+use super::{Literal, Misread, printed};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
@@ -309,33 +309,12 @@ bound_literal! {
         "^([0-9]+(B|KiB|MiB|GiB)/s|off)$", |value| value.to_string();
 }
 
-/// Serialisation and schema of a literal by its printed form.
-macro_rules! printed {
-    ($($of:ty = $schema:literal, $pattern:literal;)+) => {$(
-        impl Serialize for $of {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl JsonSchema for $of {
-            fn schema_name() -> Cow<'static, str> {
-                $schema.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "pattern": $pattern })
-            }
-        }
-    )+};
-}
-
 printed! {
-    Bytes = "Size", "^[0-9]+(B|KiB|MiB|GiB)$";
-    ByteRate = "DataRate", "^[0-9]+(B|KiB|MiB|GiB)/s$";
-    Rate = "Rate", "^[0-9]+/(s|m|h)$";
-    Ratio = "Factor", "^[0-9]+(\\.[0-9]{1,2})?$";
-    Percent = "Percent", "^[0-9]+(\\.[0-9]{1,2})?%$";
+    Bytes = "Size", { "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" };
+    ByteRate = "DataRate", { "pattern": "^[0-9]+(B|KiB|MiB|GiB)/s$" };
+    Rate = "Rate", { "pattern": "^[0-9]+/(s|m|h)$" };
+    Ratio = "Factor", { "pattern": "^[0-9]+(\\.[0-9]{1,2})?$" };
+    Percent = "Percent", { "pattern": "^[0-9]+(\\.[0-9]{1,2})?%$" };
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
 //! The PROXY protocol: what a load balancer in front tells us about a connection, and what we tell endpoints.
 
-use crate::literal::{Cidr, DurationText, Literal, Misread, duration, words};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
-use std::borrow::Cow;
+use crate::literal::{Cidr, DurationText, Literal, Misread, duration, printed, words};
+use schemars::JsonSchema;
+use serde::Serialize;
 use std::fmt;
 use std::time::Duration;
 
@@ -167,27 +166,7 @@ impl fmt::Display for ProxyFacts {
     }
 }
 
-macro_rules! printed {
-    ($($of:ty = $schema:literal, $example:literal;)+) => {$(
-        impl Serialize for $of {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl JsonSchema for $of {
-            fn schema_name() -> Cow<'static, str> {
-                $schema.into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string", "examples": [$example] })
-            }
-        }
-    )+};
-}
-
 printed! {
-    Senders = "ProxySenders", "10.0.0.0/8,unix";
-    ProxyFacts = "ProxyFacts", "authority,crc32c";
+    Senders = "ProxySenders", { "examples": ["10.0.0.0/8,unix"] };
+    ProxyFacts = "ProxyFacts", { "examples": ["authority,crc32c"] };
 }
