@@ -2,14 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Gate, Origin, Reply, Ringway, Setup, elapse, wait_until};
-
-/// The value of a counter without labels other than the worker's, over all workers.
-fn counted(ringway: &Ringway, name: &str) -> u64 {
-    let text = ringway.admin("/metrics").text();
-    let lines = text.lines().filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with('{')));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-}
+use crate::harness::{Gate, Origin, Reply, Setup, elapse, wait_until};
 
 fn between<'a>(origins: [&Origin; 2], route: &'a str) -> Setup<'a> {
     let endpoints = origins.map(Origin::address).to_vec();
@@ -30,8 +23,8 @@ both! {
         let overtaken = slow.requests().len() as u64;
         assert!(overtaken > 0, "round-robin has asked it, too");
         wait_until("the connections of the losers are closed", || slow.open_connections() == 0);
-        assert_eq!(counted(&ringway, "ringway_hedges_total"), overtaken);
-        assert_eq!(counted(&ringway, "ringway_hedges_won_total"), overtaken);
+        assert_eq!(ringway.counted("ringway_hedges"), overtaken);
+        assert_eq!(ringway.counted("ringway_hedges_won"), overtaken);
         let records = ringway.records(8);
         let hedged: Vec<_> = records.iter().filter(|record| record["attempts"] == 2).collect();
         assert_eq!(hedged.len() as u64, overtaken, "{records:?}");
@@ -60,7 +53,7 @@ both! {
             let method = request.split(' ').next().expect("a method");
             assert!(matches!(client.send(request).response(method).status, 200 | 504), "{request}");
         }
-        assert_eq!(counted(&ringway, "ringway_hedges_total"), 0);
+        assert_eq!(ringway.counted("ringway_hedges"), 0);
         assert_eq!(slow.requests().len() + quick.requests().len(), 8, "each was asked once");
         ringway.stop_after((client, slow, quick));
     }
@@ -81,7 +74,7 @@ both! {
         gate.open();
         assert_eq!(client.response("GET").text(), "slow");
         wait_until("the loser's connection is closed", || silent.open_connections() == 0);
-        assert_eq!(counted(&ringway, "ringway_hedges_won_total"), 0);
+        assert_eq!(ringway.counted("ringway_hedges_won"), 0);
         assert_eq!(ringway.records(1)[0]["endpoint"], slow.address().to_string());
         ringway.stop_after((client, slow, silent));
     }
@@ -123,9 +116,9 @@ both! {
         });
         // 30 saved up, a fifth of the requests, and 3 per second.
         let allowed = 30 + CLIENTS * EACH / 5 + 3 * (began.elapsed().as_secs() + 1);
-        let hedges = counted(&ringway, "ringway_hedges_total");
+        let hedges = ringway.counted("ringway_hedges");
         assert!((1..=allowed).contains(&hedges), "{hedges} hedges, {allowed} allowed");
-        assert!(counted(&ringway, "ringway_retries_refused_total") > 0);
+        assert!(ringway.counted("ringway_retries_refused") > 0);
         ringway.stop_after((one, two));
     }
 }

@@ -138,7 +138,7 @@ both! {
         let mut client = connect(&ringway);
         client.write_all(b"w").expect("sent");
         wait_until("the endpoint has the byte", || peer.connections() == 2);
-        let moved = || counted(&ringway, "ringway_tcp_received_bytes");
+        let moved = || ringway.counted("ringway_tcp_received_bytes");
         wait_until("the byte has passed", || moved() == 2);
         reset(client);
         assert_eq!(ringway.records(2)[1]["cause"], "client_gone");
@@ -400,7 +400,7 @@ both! {
         expect(&mut first, b"1");
         let mut second = connect(&ringway);
         second.write_all(b"2").expect("the kernel takes it");
-        wait_until("accepting pauses", || counted(&ringway, "ringway_accept_pauses") > 0);
+        wait_until("accepting pauses", || ringway.counted("ringway_accept_pauses") > 0);
         assert_eq!(flows(&ringway)["open"], 1);
         drop(first);
         expect(&mut second, b"2");
@@ -466,14 +466,4 @@ fn flows(ringway: &Ringway) -> Value {
 /// Where nobody listens.
 fn free_address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
-}
-
-/// A counter, of all its series together.
-#[track_caller]
-fn counted(ringway: &Ringway, name: &str) -> u64 {
-    let text = ringway.admin("/metrics").text();
-    let of = |line: &str| {
-        line.strip_prefix(name)?.strip_prefix("_total{")?.rsplit_once(' ')?.1.parse::<u64>().ok()
-    };
-    text.lines().filter_map(of).sum()
 }

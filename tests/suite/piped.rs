@@ -15,16 +15,6 @@ fn long(len: usize) -> Reply {
     Reply::bytes(format!("HTTP/1.1 200 OK\r\nContent-Length: {len}\r\n\r\n")).then(pattern(len))
 }
 
-/// A counter of all workers together.
-#[track_caller]
-fn counted(ringway: &Ringway, name: &str) -> u64 {
-    let text = ringway.admin("/metrics").text();
-    let of = |line: &str| {
-        line.strip_prefix(name)?.strip_prefix("_total{")?.rsplit_once(' ')?.1.parse::<u64>().ok()
-    };
-    text.lines().filter_map(of).sum()
-}
-
 const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
 both! {
@@ -33,9 +23,9 @@ both! {
         let ringway = Setup::to(origin.address()).start(io);
         let mut client = ringway.client();
         assert!(client.get("/").body == pattern(64 << 20));
-        let (spliced, copied) = (counted(&ringway, "ringway_spliced_bytes"), counted(&ringway, "ringway_copied_bytes"));
+        let (spliced, copied) = (ringway.counted("ringway_spliced_bytes"), ringway.counted("ringway_copied_bytes"));
         assert!(spliced > 63 << 20 && copied < 1 << 20, "{spliced} bytes spliced, {copied} copied");
-        assert_eq!(counted(&ringway, "ringway_sent_bytes"), 64 << 20);
+        assert_eq!(ringway.counted("ringway_sent_bytes"), 64 << 20);
         assert_eq!(ringway.records(1)[0]["bytes_out"], 64 << 20);
         ringway.stop_after((client, origin));
     }
@@ -79,7 +69,7 @@ both! {
         }
         let records = ringway.records(2);
         assert!(records.iter().all(|record| record["cause"] == "upstream_truncated"), "{records:?}");
-        assert!(counted(&ringway, "ringway_spliced_bytes") > 0);
+        assert!(ringway.counted("ringway_spliced_bytes") > 0);
         ringway.stop_after(origin);
     }
 
@@ -115,7 +105,7 @@ both! {
         };
         let whole = get("/whole").expect("the end of the connection is the end of the body");
         assert!(whole.body == pattern(3_000_000));
-        assert!(counted(&ringway, "ringway_spliced_bytes") > 2_000_000);
+        assert!(ringway.counted("ringway_spliced_bytes") > 2_000_000);
         match get("/reset") {
             Ok(response) => panic!("a cut looked complete: {} bytes", response.body.len()),
             Err(Broken::Reset) => {}
@@ -146,9 +136,9 @@ both! {
         let ringway = Ringway::start_through(&["prlimit", "--nofile=128", "--"], &setup.text(), io);
         let mut client = ringway.client();
         assert!(client.get("/").body == pattern(2_000_000));
-        assert_eq!(counted(&ringway, "ringway_spliced_bytes"), 0);
-        assert_eq!(counted(&ringway, "ringway_splice_no_pipe"), 1);
-        assert!(counted(&ringway, "ringway_copied_bytes") > 1_900_000);
+        assert_eq!(ringway.counted("ringway_spliced_bytes"), 0);
+        assert_eq!(ringway.counted("ringway_splice_no_pipe"), 1);
+        assert!(ringway.counted("ringway_copied_bytes") > 1_900_000);
         ringway.stop_after((client, origin));
     }
 
@@ -167,7 +157,7 @@ both! {
         let requests = origin.requests();
         assert!(requests.iter().filter(|request| request.method() != "GET").all(|request| request.body == pattern(8_000_000)));
         assert_eq!(origin.connections(), 1);
-        let (spliced, copied) = (counted(&ringway, "ringway_spliced_bytes"), counted(&ringway, "ringway_copied_bytes"));
+        let (spliced, copied) = (ringway.counted("ringway_spliced_bytes"), ringway.counted("ringway_copied_bytes"));
         assert!(spliced > 15_000_000 && copied < 1_000_000, "{spliced} bytes spliced, {copied} copied");
         ringway.stop_after((client, origin));
     }

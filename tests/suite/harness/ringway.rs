@@ -221,6 +221,16 @@ impl Ringway {
         upstreams.find(|upstream| upstream["name"] == "origin").expect("the upstream of the suite").clone()
     }
 
+    /// A counter by its name without `_total`, over all workers and labels.
+    #[track_caller]
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        let text = self.admin("/metrics").text();
+        let of = |line: &str| {
+            line.strip_prefix(name)?.strip_prefix("_total{")?.rsplit_once(' ')?.1.parse::<u64>().ok()
+        };
+        text.lines().filter_map(of).sum()
+    }
+
     /// Where the admin API listens.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin
