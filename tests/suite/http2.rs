@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::harness::http2::{
     self, CANCEL, END_STREAM, Http2Client, INTERNAL_ERROR, Line, NO_ERROR, request, request_with,
 };
-use crate::harness::{Folder, Gate, Origin, Reply, Ringway, Setup, wait_until};
+use crate::harness::tls::Authority;
+use crate::harness::{Gate, Origin, Reply, Ringway, Setup, wait_until};
 
 /// A listener that speaks it.
 const CLEARTEXT: &str = "http2 \"cleartext\"";
@@ -449,20 +450,15 @@ both! {
 
     fn with_tls_the_handshake_decides(io) {
         let origin = Origin::ok("x");
-        let folder = Folder::new();
-        let (cert, key) = (folder.path().join("a.pem"), folder.path().join("a.key"));
-        let (cert, key) = (cert.display().to_string(), key.display().to_string());
-        let made = std::process::Command::new("openssl")
-            .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30"])
-            .args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &cert])
-            .output();
-        assert!(made.is_ok_and(|made| made.status.success()), "openssl makes a certificate");
-        let listener = format!("http2 #true; tls {{ certificate cert=\"{cert}\" key=\"{key}\"; }}");
+        let authority = Authority::new();
+        authority.issue("a", &["localhost"]);
+        let (ca, listener) = (authority.ca(), authority.certificate("a"));
+        let listener = format!("http2 #true; tls {{ {listener} }}");
         let ringway = Setup { listener: &listener, ..Setup::to(origin.address()) }.start(io);
         let port = ringway.address("web").port();
         let (url, to) = (format!("https://localhost:{port}/page"), format!("localhost:{port}:127.0.0.1"));
         let curl = |more: &[&str]| {
-            let mut command = vec!["curl", "--silent", "--show-error", "--cacert", &cert, "--resolve", &to];
+            let mut command = vec!["curl", "--silent", "--show-error", "--cacert", &ca, "--resolve", &to];
             command.extend_from_slice(more);
             command.push(&url);
             said_by(&command)
@@ -470,8 +466,8 @@ both! {
         assert!(curl(&["--http2", "--include"]).starts_with("HTTP/2 200"));
         assert!(curl(&["--http1.1", "--include"]).starts_with("HTTP/1.1 200"));
         let big = "d".repeat(300_000);
-        std::fs::write(folder.path().join("big"), &big).expect("a file");
-        let file = format!("@{}", folder.path().join("big").display());
+        std::fs::write(authority.path("big"), &big).expect("a file");
+        let file = format!("@{}", authority.path("big"));
         assert_eq!(curl(&["--http2", "--data-binary", &file]), "x");
         let load = said_by(&["h2load", "-n", "600", "-c", "3", "-m", "20", &format!("https://127.0.0.1:{port}/")]);
         assert!(load.contains("600 done"), "{load}");

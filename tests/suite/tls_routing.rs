@@ -3,7 +3,8 @@
 use crate::harness::nginx::free_port;
 use crate::harness::peer::prepare;
 use crate::harness::process::Process;
-use crate::harness::{Folder, Haproxy, Io, Peer, Ringway, wait_until};
+use crate::harness::tls::Authority;
+use crate::harness::{Haproxy, Io, Peer, Ringway, wait_until};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::Path;
@@ -169,8 +170,8 @@ both! {
     }
 
     fn two_tls_servers_share_a_port_by_name(io) {
-        let folder = Folder::new();
-        let (one, two) = (Server::start(&folder, "one.example"), Server::start(&folder, "two.example"));
+        let authority = Authority::new();
+        let (one, two) = (Server::start(&authority, "one.example"), Server::start(&authority, "two.example"));
         let tcp = "route sni=\"one.example\" upstream=\"one\"; route sni=\"two.example\" upstream=\"two\"";
         let ringway = start(tcp, &[("one", one.address), ("two", two.address)], io);
         for version in ["-tls1_2", "-tls1_3"] {
@@ -252,25 +253,9 @@ struct Server {
 
 impl Server {
     #[track_caller]
-    fn start(folder: &Folder, name: &str) -> Server {
-        let path = |kind: &str| folder.path().join(format!("{name}.{kind}")).display().to_string();
-        let (cert, key) = (path("crt"), path("key"));
-        let made = Command::new("openssl")
-            .args([
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:P-256",
-                "-nodes",
-                "-days",
-                "30",
-            ])
-            .args(["-subj", &format!("/CN={name}"), "-keyout", &key, "-out", &cert])
-            .stderr(Stdio::null())
-            .status();
-        assert!(made.is_ok_and(|status| status.success()), "openssl makes a certificate");
+    fn start(authority: &Authority, name: &str) -> Server {
+        authority.issue(name, &[name]);
+        let (cert, key) = (authority.path(&format!("{name}.pem")), authority.path(&format!("{name}.key")));
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let process = Process::start(
             "openssl",
