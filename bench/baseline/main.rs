@@ -25,8 +25,13 @@ mod table;
 mod contender;
 #[path = "../../perf/failure.rs"]
 mod failure;
+#[path = "../../perf/h2load.rs"]
+mod h2load;
 #[path = "../../perf/machine.rs"]
 mod machine;
+#[path = "../../perf/passthrough.rs"]
+#[allow(dead_code, reason = "only the origin of the contenders takes part here")]
+mod passthrough;
 #[path = "../../perf/process.rs"]
 mod process;
 #[path = "../../perf/workload.rs"]
