@@ -85,8 +85,7 @@ both! {
             let workers = status["workers"].as_array().cloned().unwrap_or_default();
             workers.len() == 2 && workers.iter().all(|worker| worker["connections"].as_u64() > Some(0))
         });
-        let said = ringway.stderr();
-        assert!(said.contains("the passed socket \"spare\" is used by no listener: 127.0.0.1:"), "{said}");
+        ringway.says("the passed socket \"spare\" is used by no listener: 127.0.0.1:");
         ringway.stop_after((clients, origin));
         assert!(path.exists(), "the file belongs to whoever passed the socket");
     }

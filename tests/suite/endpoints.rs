@@ -42,7 +42,7 @@ both! {
         assert_eq!((&drained["service"], &drained["state"]), (&"drain".into(), &"up".into()), "{upstream}");
         assert!(drained["asked"]["by"].as_str().is_some_and(|by| by.starts_with("127.0.0.1:")), "{upstream}");
         let said = format!("{}: state ready -> drain, weight as configured -> as configured", slow.address());
-        assert!(ringway.stderr().contains(&said), "{}", ringway.stderr());
+        ringway.says(&said);
         set(&ringway, &slow, r#"{"state":"ready"}"#);
         wait_until("the drained endpoint is used again", || client.get("/").text() == "drained");
         ringway.stop_after((client, waiting, slow, other));

@@ -89,7 +89,7 @@ both! {
         process.wait_for_line("what to do", |line| line.contains("fewer `workers`").then_some(()));
         let status = process.wait().expect("it ends");
         assert_eq!(status.code(), Some(1));
-        let said = process.stderr();
+        let said = process.last_words();
         for part in ["receive buffers of a worker", "all together", "16.0", "does not fit", "fewer `workers`"] {
             assert!(said.contains(part), "{part:?} is missing:\n{said}");
         }
@@ -98,8 +98,8 @@ both! {
     fn r141_what_fits_with_fewer_connections_says_so_and_shows_the_table(io) {
         let origin = Origin::ok("x");
         let ringway = Setup { top: "memory \"100MiB\"\nworkers 2\n", ..Setup::to(origin.address()) }.start(io);
-        let said = ringway.stderr();
-        assert!(said.contains("client connections and") && said.contains("fits into 100 MiB"), "{said}");
+        ringway.says("client connections and");
+        ringway.says("fits into 100 MiB");
         let status = ringway.status();
         let budget = &status["budget"];
         assert_eq!(budget["limit_bytes"], 100 << 20);

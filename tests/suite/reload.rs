@@ -48,7 +48,7 @@ both! {
         let metrics = ringway.admin("/metrics").text();
         assert!(metrics.contains("ringway_config_reloads_total{result=\"applied\"} 1\n"), "{metrics}");
         assert!(metrics.contains("ringway_config_last_reload_successful 1\n"));
-        assert!(ringway.stderr().contains("is in force, generation 2"), "{}", ringway.stderr());
+        ringway.says("is in force, generation 2");
         ringway.stop_after((client, origin));
     }
 
@@ -125,7 +125,7 @@ both! {
         assert_eq!((&status["generation"], &status["config"]["reloads"]["refused"]), (&1.into(), &(2 * many).into()));
         assert!(status["config"]["last_refused"].as_str().is_some_and(|why| !why.is_empty()), "{status}");
         assert!(ringway.admin("/metrics").text().contains("ringway_config_last_reload_successful 0\n"));
-        assert!(ringway.stderr().contains("configuration refused, the one in force stays (asked by 127.0.0.1:"));
+        ringway.says("configuration refused, the one in force stays (asked by 127.0.0.1:");
         std::fs::remove_dir(&file).expect("ours");
         drop(broken);
         ringway.reload(&text(&origin, "new"));
@@ -146,7 +146,7 @@ both! {
         let status = ringway.status();
         assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
         assert_eq!(status["config"]["at_restart"].as_array().map(Vec::len), Some(1), "{status}");
-        assert!(ringway.stderr().contains("workers: takes effect at restart"), "{}", ringway.stderr());
+        ringway.says("workers: takes effect at restart");
         let (_, said, _) = {
             ringway.rewrite(&format!("workers 3\n{}", text(&origin, "newer")));
             ringway.command(&["reload"])
@@ -289,7 +289,7 @@ fn a_watched_file_is_read_again_when_it_or_what_it_includes_changes() {
     assert_eq!(body(), "two");
     std::fs::write(sites.join("more.kdl"), site("three")).expect("ours");
     wait_until("it is mended", || body() == "three");
-    assert!(ringway.stderr().contains("(asked by a change of the file)"), "{}", ringway.stderr());
+    ringway.says("(asked by a change of the file)");
     drop(more);
     ringway.stop_after((client, origin));
 }

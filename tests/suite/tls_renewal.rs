@@ -57,7 +57,7 @@ both! {
         fs::write(&place, "no certificate").expect("write");
         wait_until("the failure is told", || failed(&ringway) == 1);
         assert_eq!(shown(&ringway), "second");
-        assert!(ringway.stderr().contains("the old certificate stays"), "{}", ringway.stderr());
+        ringway.says("the old certificate stays");
         assert!(ringway.command(&["status"]).1.contains("not renewed"));
 
         // The pair comes in two steps, and is wrong in between.

@@ -249,6 +249,12 @@ impl Ringway {
         self.process.stderr()
     }
 
+    /// Waits until standard error holds `text`: a line is written after what it tells, and read by a thread of ours.
+    #[track_caller]
+    pub(crate) fn says(&self, text: &str) {
+        wait_until(&format!("it says {text:?}"), || self.stderr().contains(text));
+    }
+
     /// Process id.
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
