@@ -5,7 +5,9 @@
 
 use crate::base64::{Alphabet, decode};
 use crate::json::{Json, Object};
-use crate::jwk::{Algorithm, Candidates, KeySet};
+use crate::jwk::{Algorithm, Candidates};
+use crate::ring::KeyRing;
+use std::sync::Arc;
 
 /// Longer tokens are refused before they are looked at.
 pub const TOKEN_BYTES_MAX: usize = 16 << 10;
@@ -26,7 +28,8 @@ pub struct Issuer {
     pub needs_expiry: bool,
     /// `typ` must be this (`at+jwt`); `None` accepts what no other use of tokens claims: none, `JWT` and `at+jwt`.
     pub typ: Option<Box<str>>,
-    pub keys: KeySet,
+    /// May be exchanged while it is in use.
+    pub keys: Arc<KeyRing>,
 }
 
 /// A token that is good.
@@ -64,6 +67,8 @@ token_errors! {
     Critical = "critical";
     /// `typ` is another than asked for.
     Type = "type";
+    /// The keys of the issuer are not known, or have not been confirmed for too long.
+    NoKeys = "no_keys";
     /// No key of that name.
     UnknownKey = "unknown_key";
     /// No name, and too many keys to try.
@@ -115,6 +120,15 @@ pub fn issuer_of(token: &[u8]) -> Option<Box<str>> {
     claims.text("iss").map(Box::from)
 }
 
+/// What an unverified token says of the key that signed it: good for asking whether there is one, and for nothing else.
+pub fn kid_of(token: &[u8]) -> Option<Box<str>> {
+    if token.len() > TOKEN_BYTES_MAX {
+        return None;
+    }
+    let header = token.split(|byte| *byte == b'.').next()?;
+    Object::parse(&decode(Alphabet::Url, header)?).ok()?.text("kid").map(Box::from)
+}
+
 impl Issuer {
     /// Whether `token` is one of this issuer and good at `now_s`, in seconds since 1970.
     pub fn verify(&self, token: &[u8], now_s: u64) -> Result<Token, TokenError> {
@@ -127,7 +141,8 @@ impl Issuer {
             None => None,
             Some(kid) => Some(kid.as_text().ok_or(TokenError::Malformed)?),
         };
-        let keys = match self.keys.candidates(kid, algorithm) {
+        let set = self.keys.current(now_s).ok_or(TokenError::NoKeys)?;
+        let keys = match set.candidates(kid, algorithm) {
             Candidates::Keys(keys) => keys,
             Candidates::Unknown => return Err(TokenError::UnknownKey),
             Candidates::TooMany => return Err(TokenError::AmbiguousKey),

@@ -9,6 +9,7 @@
 //!   jwk.rs      keys: PEM, JWK, secrets               jwt.rs      tokens of one issuer (RFC 7519, RFC 8725)
 //!   api_key.rs  keys hashed at rest                   identity.rs what is known of a caller
 //!   memory.rs   verdicts that a worker remembers       policy.rs   what the configuration calls by a name
+//!   ring.rs     keys that are exchanged while in use
 //! ```
 #![forbid(unsafe_code)]
 
@@ -20,10 +21,12 @@ mod jwk;
 mod jwt;
 mod memory;
 mod policy;
+mod ring;
 
 pub use api_key::{ApiKey, ApiKeys, KeyError, KeyHash, NewKey, Pepper, generate_key, key_hint};
 pub use identity::{Consumer, Identity, Scheme, field_text};
 pub use jwk::{Algorithm, Key, KeySet, KeyTrouble, SECRET_HINT};
-pub use jwt::{Issuer, TOKEN_BYTES_MAX, Token, TokenError, issuer_of};
+pub use jwt::{Issuer, TOKEN_BYTES_MAX, Token, TokenError, issuer_of, kid_of};
 pub use memory::{Fingerprint, Memory};
 pub use policy::{JwtPolicy, KeysPolicy, Tally, fingerprint};
+pub use ring::KeyRing;

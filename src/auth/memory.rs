@@ -41,16 +41,16 @@ impl fmt::Debug for Memory {
 }
 
 impl Memory {
-    /// The name of `credential` under the policy with this number. `None` without random numbers: then nothing is
+    /// The name of `credential` under the policy with these numbers: its own, and that of its keys. `None` without random numbers: then nothing is
     /// remembered.
-    pub fn name(&mut self, policy: u64, credential: &[u8]) -> Option<Fingerprint> {
+    pub fn name(&mut self, policy: [u64; 2], credential: &[u8]) -> Option<Fingerprint> {
         if self.key.is_none() {
             let mut random = [0; 32];
             SystemRandom::new().fill(&mut random).ok()?;
             self.key = Some(hmac::Key::new(hmac::HMAC_SHA256, &random));
         }
         let mut mac = hmac::Context::with_key(self.key.as_ref()?);
-        mac.update(&policy.to_le_bytes());
+        policy.iter().for_each(|number| mac.update(&number.to_le_bytes()));
         mac.update(credential);
         let mut name = [0; 32];
         name.copy_from_slice(mac.sign().as_ref());
@@ -102,20 +102,20 @@ mod tests {
     #[test]
     fn verdicts_are_recalled_until_they_end() {
         let mut memory = Memory::default();
-        let name = memory.name(1, b"token").unwrap();
+        let name = memory.name([1, 0], b"token").unwrap();
         assert_eq!(memory.recall(&name, 5).map(Result::is_ok), None);
         memory.remember(name, 10, Err("expired"));
         assert_eq!(memory.recall(&name, 9).map(|verdict| verdict.as_ref().err()), Some(Some(&"expired")));
         assert!(memory.recall(&name, 10).is_none());
-        assert_ne!(memory.name(2, b"token").unwrap(), name, "another policy is another question");
-        assert_ne!(Memory::default().name(1, b"token").unwrap(), name, "another worker has another key");
+        assert_ne!(memory.name([2, 0], b"token").unwrap(), name, "another policy is another question");
+        assert_ne!(Memory::default().name([1, 0], b"token").unwrap(), name, "another worker has another key");
     }
 
     #[test]
     fn the_table_does_not_grow_and_the_last_one_is_always_in_it() {
         let mut memory = Memory::default();
         for number in 0..20_000_u64 {
-            let name = memory.name(1, &number.to_le_bytes()).unwrap();
+            let name = memory.name([1, 0], &number.to_le_bytes()).unwrap();
             memory.remember(name, 1000 + number % 7, Err("signature"));
             assert!(memory.recall(&name, 1).is_some());
         }

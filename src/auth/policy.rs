@@ -50,6 +50,8 @@ pub struct JwtPolicy {
     /// Of its description and its keys: the same means the same policy.
     pub fingerprint: [u8; 32],
     pub issuer: Issuer,
+    /// Where its keys are fetched and for which algorithms: the same means that they stay. `None`: from files.
+    pub source: Option<Box<str>>,
     /// The claim that names the subject, `sub` unless configured.
     pub subject_claim: Box<str>,
     /// The claim that lists groups, if there is one.
@@ -68,7 +70,7 @@ impl JwtPolicy {
         now_s: u64,
         memory: &mut Memory,
     ) -> Result<Arc<Identity>, &'static str> {
-        let name = memory.name(self.number, token);
+        let name = memory.name([self.number, self.issuer.keys.number()], token);
         if let Some(known) = name.as_ref().and_then(|name| memory.recall(name, now_s)) {
             self.tally.recall();
             self.tally.count(known.is_ok());
@@ -79,6 +81,8 @@ impl JwtPolicy {
                 let until_s = token.expires_s.min(now_s.saturating_add(REMEMBERED_S));
                 (Ok(Arc::new(self.identity(token.claims))), until_s)
             }
+            // Not a word about the token: it is looked at again as soon as there are keys.
+            Err(error @ TokenError::NoKeys) => return Err(error.name()),
             Err(error) => {
                 // What time alone makes good must not be refused for longer than that.
                 let waits = matches!(error, TokenError::NotYet | TokenError::FromFuture);
@@ -155,6 +159,7 @@ mod tests {
     use super::*;
     use crate::base64::{Alphabet, encode};
     use crate::jwk::{Algorithm, KeySet};
+    use crate::ring::KeyRing;
     use aws_lc_rs::hmac;
 
     const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
@@ -168,13 +173,14 @@ mod tests {
             issuer: Issuer {
                 issuer: None,
                 audiences: Vec::new(),
-                keys: KeySet::of_secrets(&[SECRET], &algorithms).unwrap(),
+                keys: KeyRing::fixed(KeySet::of_secrets(&[SECRET], &algorithms).unwrap()),
                 algorithms,
                 leeway_s: 0,
                 lifetime_max_s: None,
                 needs_expiry: true,
                 typ: None,
             },
+            source: None,
             subject_claim: "sub".into(),
             groups_claim: Some("realm.roles".into()),
             fields: Vec::new(),
@@ -206,7 +212,10 @@ mod tests {
         // The same name with other keys is another policy: what the first one remembers does not count.
         let other = b"another secret of thirty-two bytes!!";
         let keys = KeySet::of_secrets(&[other], &policy.issuer.algorithms).unwrap();
-        let changed = JwtPolicy { issuer: Issuer { keys, ..self::policy(2).issuer }, ..self::policy(2) };
+        let changed = JwtPolicy {
+            issuer: Issuer { keys: KeyRing::fixed(keys), ..self::policy(2).issuer },
+            ..self::policy(2)
+        };
         assert_eq!(ask(&changed, 100), Err("signature"));
     }
 

@@ -394,6 +394,7 @@ static JWT: Node = Node {
         values("secret"),
         values("public-key"),
         value("jwks"),
+        one("fetch", &JWKS_FETCH),
         value("leeway"),
         value("max-lifetime"),
         flag("allow-without-expiry"),
@@ -401,6 +402,19 @@ static JWT: Node = Node {
         value("subject-claim"),
         value("groups-claim"),
         many("claim-header", "claim-headers", &CLAIM_HEADER),
+    ],
+    ..EMPTY
+};
+
+static JWKS_FETCH: Node = Node {
+    children: &[
+        value("ca"),
+        value("timeout"),
+        value("cooldown"),
+        value("refresh"),
+        value("max-stale"),
+        flag("allow-private"),
+        flag("require-at-start"),
     ],
     ..EMPTY
 };

@@ -38,7 +38,7 @@ pub use keys_file::{
     KEYS_FILE_BYTES_MAX, KeysFileError, StoredKey, parse_keys, parse_time, print_keys, print_time,
 };
 pub use literal::{
-    Address, Bound, ByteRate, Bytes, Cidr, LoadFactor, NoAddress, Percent, Rate, Ratio, Target,
+    Address, Bound, ByteRate, Bytes, Cidr, LoadFactor, NoAddress, Percent, Rate, Ratio, Target, Url,
 };
 pub use load::{Loaded, from_args, from_args_with_tcp, load, load_from, parse};
 pub use model::Config;

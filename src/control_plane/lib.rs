@@ -12,6 +12,7 @@
 //!   explain/     what becomes of a request, and why
 //!   names/       what names of endpoints stand for
 //!   watch.rs     the configuration file, watched          last_good.rs the last one in force, on disk
+//!   service/     services that Ringway itself asks        issuers/     keys of issuers of tokens, fetched
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ mod certificates;
 pub mod compile;
 mod deploy;
 mod explain;
+mod issuers;
 mod last_good;
 mod names;
 mod node;
@@ -29,6 +31,7 @@ mod notice;
 mod overload;
 mod plane;
 mod probes;
+mod service;
 mod telemetry;
 mod watch;
 

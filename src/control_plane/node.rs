@@ -4,6 +4,7 @@ use crate::budget::Budget;
 use crate::certificates::Secrets;
 use crate::compile::live::Live;
 use crate::deploy::{Figures, History, Reloads};
+use crate::issuers::Issuers;
 use crate::names::Names;
 use crate::probes::{Board, Panics};
 use crate::telemetry::access_log;
@@ -55,6 +56,7 @@ pub(crate) struct Node {
     pub(crate) panics: Panics,
     pub(crate) deployed: Figures,
     pub(crate) names: Names,
+    pub(crate) issuers: Issuers,
     draining: AtomicBool,
     snapshot: Mutex<Arc<Snapshot>>,
     live: Mutex<Arc<Live>>,
@@ -106,6 +108,7 @@ impl Node {
             panics: Panics::default(),
             deployed: Figures::default(),
             names: Names::default(),
+            issuers: Issuers::default(),
             draining: AtomicBool::new(false),
             snapshot: Mutex::new(snapshot),
             live: Mutex::default(),

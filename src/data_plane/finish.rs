@@ -74,6 +74,9 @@ fn caller(x: &Exchange) -> (String, String) {
     if let Some(refused) = x.caller.refused() {
         return (String::new(), format!("{} {}", refused.by, refused.why));
     }
+    if let Some(unjudged) = x.caller.unjudged() {
+        return (String::new(), format!("{} {} {}", unjudged.by, unjudged.why, unjudged.choice));
+    }
     match x.caller.primary() {
         Some(identity) => (identity.name(), format!("{}:{}", identity.scheme, identity.policy)),
         None => (String::new(), String::new()),

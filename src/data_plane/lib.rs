@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+mod ask;
 mod bell;
 mod channel;
 mod client_cert;

@@ -4,6 +4,7 @@
 //!
 //! Each step below is one call. Whatever the exit, `finish::exchange` runs exactly once.
 
+use crate::ask;
 use crate::downstream::{Client, ClientWatch};
 use crate::exchange::{AttemptFacts, Exchange};
 use crate::finish;
@@ -85,10 +86,13 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     }
 
     if route.chain.hooks().request_head {
-        match filter(conn, x, route) {
-            Verdict::Continue => {}
-            Verdict::Respond(cause) => return Err(cause.into()),
-            Verdict::Suspend(ask) => match ask {},
+        loop {
+            match filter(conn, x, route) {
+                Verdict::Continue => break,
+                Verdict::Respond(cause) => return Err(cause.into()),
+                // Boxed: few requests ask, and all of them would carry its state.
+                Verdict::Suspend(question) => Box::pin(ask::perform(conn, x, question)).await?,
+            }
         }
     }
     x.phases.mark(Phase::Filter, conn.worker.rt.now());
@@ -100,12 +104,13 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     }
 }
 
-/// Lets the request pass the filters of its route, as far as they get without I/O.
+/// Lets the request pass the filters of its route, as far as they get before they have to ask.
 fn filter(conn: &Client, x: &mut Exchange, route: &Route) -> Verdict {
     let mut visit = Visit {
         request: Request::new(&x.head, x.head_bytes.as_slice()),
         client: x.facts.client,
         unix_s: conn.worker.rt.wall_nanos() / 1_000_000_000,
+        now: conn.worker.rt.now(),
         outgoing: &mut x.outgoing,
         caller: &mut x.caller,
         memory: &mut conn.worker.memory.borrow_mut(),
@@ -158,7 +163,7 @@ async fn forward(conn: &Client, x: &mut Exchange, route: &Route, split: &Split) 
             {
                 Box::pin(hedge::ask(conn, x, route, upstream, load, hedge)).await
             }
-            _ => ask(conn, x, route, upstream, load, fresh_only).await,
+            _ => attempt(conn, x, route, upstream, load, fresh_only).await,
         };
         let attempted = match asked {
             Ok(asked) => conclude(conn, x, route, upstream, asked).await,
@@ -222,7 +227,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// One attempt on one endpoint up to the response head: lease a connection, send the request, wait.
-async fn ask<'a>(
+async fn attempt<'a>(
     conn: &Client,
     x: &mut Exchange,
     route: &Route,

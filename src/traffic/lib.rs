@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admission;
+pub mod ask;
 pub mod balance;
 pub mod cause;
 mod cause_wire;

@@ -4,6 +4,7 @@
 //! counts, statistics) hangs on it in shared cells whose identity survives a new generation.
 
 use crate::admission::{Admission, Valve};
+use crate::ask::Desk;
 use crate::balance::Balancer;
 use crate::egress::Egress;
 use crate::filter::Chain;
@@ -78,6 +79,16 @@ impl Snapshot {
 pub struct Access {
     pub jwt: Vec<Arc<auth::JwtPolicy>>,
     pub keys: Vec<Arc<auth::KeysPolicy>>,
+    /// Where policies ask, as `SCHEME:POLICY`.
+    pub desks: Vec<Arc<Desk>>,
+}
+
+impl Access {
+    /// Where the policy of that scheme and name asks, if it does.
+    pub fn desk(&self, scheme: &str, policy: &str) -> Option<&Arc<Desk>> {
+        let own = |desk: &&Arc<Desk>| desk.name.split_once(':') == Some((scheme, policy));
+        self.desks.iter().find(own)
+    }
 }
 
 /// An entry point: where it listens and what it serves there.

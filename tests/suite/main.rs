@@ -28,6 +28,7 @@ mod http2;
 mod http2_abuse;
 mod http2_rules;
 mod isolation;
+mod issuers;
 mod keep_alive;
 mod limits;
 mod listeners;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base64::encode;
+use crate::jwk::KeySet;
 use crate::jwk::KeyTrouble;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -23,7 +24,7 @@ fn issuer(algorithms: &[Algorithm], keys: KeySet) -> Issuer {
         lifetime_max_s: None,
         needs_expiry: true,
         typ: None,
-        keys,
+        keys: crate::ring::KeyRing::fixed(keys),
     }
 }
 

@@ -2,14 +2,19 @@
 
 use super::fields::is_token;
 use super::{Decoder, Scope};
+use crate::literal::print_duration;
 use crate::model::{
-    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwt, Keys,
-    Method, Methods, Secret,
+    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
+    JwksFetch, Jwt, Keys, Method, Methods, Secret,
 };
 use crate::problem::Code;
 use std::time::Duration;
 
 const LEEWAY_MAX: Duration = Duration::from_secs(300);
+/// Bounds of what may be written, least and most.
+const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+const FETCH_COOLDOWN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
+const FETCH_REFRESH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 /// Prefix of the fields in which the upstream is told who calls.
 const OURS: &str = "x-consumer";
 
@@ -25,6 +30,8 @@ impl Decoder<'_> {
             let what = format!("\"leeway\" cannot be {}", super::shown(scalar));
             self.error(Code::Value, scalar.span, what, Some("expected at most \"5m\"".to_owned()));
         }
+        let jwks = self.jwks(scope);
+        let fetch = self.jwks_fetch(scope, jwks.as_ref());
         Jwt {
             name: self.name(scope, "jwt"),
             issuer: self.text(scope, "issuer"),
@@ -32,7 +39,8 @@ impl Decoder<'_> {
             algorithms,
             secret: self.secrets(scope, "secret"),
             public_key: self.texts(scope, "public-key"),
-            jwks: self.jwks(scope),
+            fetch,
+            jwks,
             leeway,
             max_lifetime: self.literal(scope, "max-lifetime"),
             allow_without_expiry: self.flag(scope, "allow-without-expiry"),
@@ -44,16 +52,67 @@ impl Decoder<'_> {
         }
     }
 
-    /// The file of a JWK set.
-    fn jwks(&mut self, scope: &Scope<'_>) -> Option<String> {
+    /// The file or the address of a JWK set.
+    fn jwks(&mut self, scope: &Scope<'_>) -> Option<Jwks> {
         let scalar = scope.scalar("jwks")?;
         let place = self.as_text("jwks", scalar)?;
         if place.contains("://") {
-            let hint = Some("fetch the set into a file and name that".to_owned());
-            self.error(Code::Unsupported, scalar.span, "an address is not supported by this version", hint);
-            return None;
+            return self.read("jwks", scalar).map(Jwks::Url);
         }
-        Some(place)
+        Some(Jwks::File(place))
+    }
+
+    fn jwks_fetch(&mut self, scope: &Scope<'_>, jwks: Option<&Jwks>) -> Option<JwksFetch> {
+        let written = scope.member("fetch");
+        let Some(Jwks::Url(url)) = jwks else {
+            // An address that could not be read has been reported.
+            let is_misread = jwks.is_none() && scope.has("jwks");
+            if let Some(written) = written.filter(|_| !is_misread) {
+                let hint = Some("remove \"fetch\", or write jwks \"https://…\"".to_owned());
+                self.error(Code::Contradiction, written.object.span, "there is nothing to fetch", hint);
+            }
+            return None;
+        };
+        let defaults = JwksFetch::default();
+        let fetch = match &written {
+            None => defaults,
+            Some(scope) => JwksFetch {
+                ca: self.text(scope, "ca"),
+                timeout: self.between(scope, "timeout", defaults.timeout, FETCH_TIMEOUT),
+                cooldown: self.between(scope, "cooldown", defaults.cooldown, FETCH_COOLDOWN),
+                refresh: scope
+                    .has("refresh")
+                    .then(|| self.between(scope, "refresh", Duration::from_secs(600), FETCH_REFRESH)),
+                max_stale: self.literal_or(scope, "max-stale", defaults.max_stale),
+                allow_private: self.flag(scope, "allow-private"),
+                require_at_start: self.flag(scope, "require-at-start"),
+            },
+        };
+        if !url.is_https
+            && !fetch.allow_private
+            && let Some(scalar) = scope.scalar("jwks")
+        {
+            let hint = "write https://; without TLS only servers at private addresses are asked, with fetch { allow-private; }";
+            let what = "whoever is on the way could exchange the keys";
+            self.error(Code::Value, scalar.span, what, Some(hint.to_owned()));
+        }
+        Some(fetch)
+    }
+
+    /// A duration within bounds.
+    fn between(
+        &mut self,
+        scope: &Scope<'_>,
+        key: &str,
+        default: Duration,
+        (min, max): (Duration, Duration),
+    ) -> Duration {
+        let value = self.literal_or(scope, key, default);
+        if let Some(scalar) = scope.scalar(key).filter(|_| value < min || value > max) {
+            let (min, max) = (print_duration(&min), print_duration(&max));
+            self.wrong(key, scalar, &format!("a duration from \"{min}\" to \"{max}\""));
+        }
+        value
     }
 
     fn claim_headers(&mut self, scope: &Scope<'_>) -> Vec<ClaimHeader> {

@@ -8,6 +8,7 @@ mod factor;
 mod printed;
 mod quantity;
 mod target;
+mod url;
 mod word;
 
 pub use address::{Address, Cidr, NoAddress};
@@ -16,6 +17,7 @@ pub(crate) use printed::printed;
 pub use quantity::{Bound, ByteRate, Bytes, Percent, Rate, Ratio};
 pub(crate) use quantity::{DurationText, duration, optional_duration, print_duration};
 pub use target::Target;
+pub use url::Url;
 pub(crate) use word::words;
 
 /// A value that is written as one string.

@@ -1,7 +1,7 @@
 //! Who may call: policies that check credentials, and what sites and routes ask of callers.
 
 use super::{Origin, Secret};
-use crate::literal::{Cidr, DurationText, print_duration, words};
+use crate::literal::{Cidr, DurationText, Url, print_duration, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
@@ -26,9 +26,12 @@ pub struct Jwt {
     /// Files with public keys in PEM form, relative to the file that names them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub public_key: Vec<String>,
-    /// A file with a JWK set (RFC 7517), relative to the file that names it.
+    /// A file with a JWK set (RFC 7517), relative to the file that names it, or the address where the issuer has it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks: Option<String>,
+    pub jwks: Option<Jwks>,
+    /// How the set is fetched, where `jwks` is an address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<JwksFetch>,
     /// By how much clocks may differ, at most five minutes. Default 30 s.
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
@@ -52,6 +55,59 @@ pub struct Jwt {
     pub claim_headers: Vec<ClaimHeader>,
     #[serde(skip)]
     pub origin: Origin,
+}
+
+/// Where a JWK set is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Jwks {
+    Url(Url),
+    File(String),
+}
+
+/// How a JWK set is fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct JwksFetch {
+    /// A file of the authorities that certify the server, relative to the file that names it. Default: those of the
+    /// system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// How long one attempt may take. Default 5 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub timeout: Duration,
+    /// From one attempt that a token caused to the next, at least. Default 30 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub cooldown: Duration,
+    /// How long a set counts that is asked for regularly, instead of what the issuer says. Default: `max-age` of the
+    /// response, from 1 min to 24 h, or 10 min.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "optional_duration")]
+    #[schemars(with = "DurationText")]
+    pub refresh: Option<Duration>,
+    /// How long keys count that could not be confirmed. Default 24 h.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub max_stale: Duration,
+    /// The server may be at a private address or this machine, and speak without TLS there. Default: no.
+    pub allow_private: bool,
+    /// The node is not ready before it has had keys once. Default: no.
+    pub require_at_start: bool,
+}
+
+impl Default for JwksFetch {
+    fn default() -> Self {
+        JwksFetch {
+            ca: None,
+            timeout: Duration::from_secs(5),
+            cooldown: Duration::from_secs(30),
+            refresh: None,
+            max_stale: Duration::from_secs(24 * 3600),
+            allow_private: false,
+            require_at_start: false,
+        }
+    }
 }
 
 /// A claim and the field for it.

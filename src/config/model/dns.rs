@@ -84,7 +84,16 @@ impl Default for Dns {
 impl Config {
     /// What counts for the names of `upstream`: of each value the nearest one.
     pub fn dns_of(&self, upstream: &Upstream) -> Dns {
-        let (near, far, default) = (&upstream.dns, &self.dns, Dns::default());
+        self.dns_near(&upstream.dns)
+    }
+
+    /// What counts for the names of services that Ringway itself asks.
+    pub fn dns_of_services(&self) -> Dns {
+        self.dns_near(&DnsSettings::default())
+    }
+
+    fn dns_near(&self, near: &DnsSettings) -> Dns {
+        let (far, default) = (&self.dns, Dns::default());
         let servers = if near.servers.is_empty() { &far.servers } else { &near.servers };
         Dns {
             servers: servers.clone(),

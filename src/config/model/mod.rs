@@ -25,8 +25,8 @@ mod udp;
 mod upstream;
 
 pub use access::{
-    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwt,
-    JwtAlgorithm, Keys, Method, Methods,
+    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
+    JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods,
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};

@@ -40,6 +40,9 @@ pub(crate) fn reasons(node: &Node) -> Vec<String> {
     for (upstream, name) in node.names.awaited(node.now()) {
         reasons.push(format!("upstream \"{upstream}\" waits for the first answer about {name}"));
     }
+    for name in node.issuers.awaited() {
+        reasons.push(format!("jwt \"{name}\" waits for the first keys of its issuer"));
+    }
     reasons
 }
 

@@ -6,21 +6,26 @@
 use super::route::Place;
 use super::{Compiler, Problem};
 use auth::{
-    Algorithm, ApiKey, ApiKeys, Consumer, Identity, Issuer, JwtPolicy, KeyHash, KeySet, KeysPolicy, Pepper,
-    Scheme,
+    Algorithm, ApiKey, ApiKeys, Consumer, Identity, Issuer, JwtPolicy, KeyHash, KeyRing, KeySet, KeysPolicy,
+    Pepper, Scheme,
 };
 use config::Environment as _;
-use config::model::{Applies, Authenticate as Written, Jwt, Keys, Method as WrittenMethod, Origin};
+use config::model::{Applies, Authenticate as Written, Jwks, Jwt, Keys, Method as WrittenMethod, Origin};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use traffic::ask::{Desk, DeskRules};
 use traffic::filter::{Anonymize, Authenticate, Authorize, Check, Filter, Method, Mode, Rule, Source};
 use traffic::snapshot::Access;
 use traffic::source::CidrSet;
 
 /// A file with public keys.
 const PUBLIC_KEYS_BYTES_MAX: u64 = 512 << 10;
+/// Requests that wait for new keys of one issuer, and for how long.
+const KEYS_WAITING_MAX: u32 = 1024;
+const KEYS_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Compiler<'_> {
     /// All policies of the configuration.
@@ -43,7 +48,20 @@ impl Compiler<'_> {
         Access {
             jwt: config.jwt.iter().filter_map(|written| self.jwt(written, &consumers)).collect(),
             keys: config.keys.iter().filter_map(|written| self.keys(written, &consumers)).collect(),
+            desks: config.jwt.iter().filter_map(|written| self.desk_of_keys(written)).collect(),
         }
+    }
+
+    /// Where tokens ask for new keys of their issuer.
+    fn desk_of_keys(&self, written: &Jwt) -> Option<Arc<Desk>> {
+        let rules = DeskRules { waiting_max: KEYS_WAITING_MAX, timeout: KEYS_TIMEOUT, breaker: None };
+        written.fetch.as_ref().map(|_| self.desk(Scheme::Jwt, &written.name, rules))
+    }
+
+    /// The desk of a policy, with those who wait there.
+    fn desk(&self, scheme: Scheme, policy: &str, rules: DeskRules) -> Arc<Desk> {
+        let carried = self.carried.desk(scheme.name(), policy).filter(|desk| desk.rules == rules);
+        carried.map_or_else(|| Arc::new(Desk::new(format!("{scheme}:{policy}"), rules)), Arc::clone)
     }
 
     fn jwt(&mut self, written: &Jwt, consumers: &HashMap<&str, Arc<Consumer>>) -> Option<Arc<JwtPolicy>> {
@@ -53,7 +71,11 @@ impl Compiler<'_> {
             .filter_map(|algorithm| Algorithm::named(&algorithm.to_string()))
             .collect();
         let mut texts = Vec::new();
-        for file in written.public_key.iter().chain(&written.jwks) {
+        let set_file = written.jwks.as_ref().and_then(|jwks| match jwks {
+            Jwks::File(file) => Some(file),
+            Jwks::Url(_) => None,
+        });
+        for file in written.public_key.iter().chain(set_file) {
             texts.push((file, self.read(&written.origin, file, PUBLIC_KEYS_BYTES_MAX)?));
         }
         let of_policy = self.config.consumers.iter().flat_map(|consumer| {
@@ -75,7 +97,17 @@ impl Compiler<'_> {
             return Some(Arc::clone(same));
         }
         let tally = previous.map_or_else(Arc::default, |policy| Arc::clone(&policy.tally));
-        let keys = self.key_set(written, &secrets, &texts, &algorithms)?;
+        let source: Option<Box<str>> = match &written.jwks {
+            Some(Jwks::Url(url)) => Some(format!("{url} {algorithms:?}").into()),
+            _ => None,
+        };
+        let keys = match &written.jwks {
+            // Whoever fetches them puts them in. The keys that this node has of the same place stay with it.
+            Some(Jwks::Url(_)) => previous
+                .filter(|policy| policy.source == source)
+                .map_or_else(KeyRing::empty, |policy| Arc::clone(&policy.issuer.keys)),
+            _ => KeyRing::fixed(self.key_set(written, &secrets, &texts, &algorithms)?),
+        };
         Some(Arc::new(JwtPolicy {
             name: written.name.as_str().into(),
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
@@ -90,6 +122,7 @@ impl Compiler<'_> {
                 typ: written.typ.as_deref().map(Box::from),
                 keys,
             },
+            source,
             subject_claim: written.subject_claim.as_str().into(),
             groups_claim: written.groups_claim.as_deref().map(Box::from),
             fields: written
@@ -120,7 +153,7 @@ impl Compiler<'_> {
             }
         }
         for (file, text) in texts {
-            let set = if written.jwks.as_ref() == Some(file) {
+            let set = if matches!(&written.jwks, Some(Jwks::File(set)) if set == *file) {
                 KeySet::of_jwks(text.as_bytes(), algorithms).map(|(set, unusable)| {
                     if unusable > 0 {
                         let what =
@@ -267,7 +300,10 @@ fn authenticate(written: &Written, access: &Access) -> Option<Authenticate> {
     let mut methods = Vec::new();
     for method in &written_methods.jwt {
         let policy = access.jwt.iter().find(|policy| *policy.name == *method.name)?;
-        methods.push(Method::new(Check::Jwt(Arc::clone(policy)), sources(method)));
+        methods.push(Method::new(
+            Check::Jwt(Arc::clone(policy), access.desk("jwt", &policy.name).map(Arc::clone)),
+            sources(method),
+        ));
     }
     for method in &written_methods.keys {
         let policy = access.keys.iter().find(|policy| *policy.name == *method.name)?;

@@ -8,6 +8,7 @@ use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
 use traffic::admission::{Gate, ValveState};
+use traffic::ask::Desk;
 use traffic::balance::Balancer;
 use traffic::flow::FlowStats;
 use traffic::health::EndpointCell;
@@ -60,6 +61,10 @@ impl<'s> Carried<'s> {
 
     pub(super) fn jwt(&self, name: &str) -> Option<&'s Arc<JwtPolicy>> {
         self.access?.jwt.iter().find(|policy| &*policy.name == name)
+    }
+
+    pub(super) fn desk(&self, scheme: &str, policy: &str) -> Option<&'s Arc<Desk>> {
+        self.access?.desk(scheme, policy)
     }
 
     pub(super) fn keys(&self, name: &str) -> Option<&'s Arc<KeysPolicy>> {

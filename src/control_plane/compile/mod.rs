@@ -35,6 +35,7 @@ mod tests;
 mod udp;
 mod upstream;
 
+pub(crate) use access::beside;
 pub use problem::Problem;
 
 use crate::certificates::{Fault, Otherwise, Secrets};

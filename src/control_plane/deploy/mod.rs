@@ -34,7 +34,7 @@ use crate::compile::live::{Live, Wish};
 use crate::compile::{Compiled, Problem, compile_live};
 use crate::node::Node;
 use crate::notice::notice;
-use crate::{names, probes};
+use crate::{issuers, names, probes};
 use base::addr::Addr;
 use base::publish::Publisher;
 use config::Config;
@@ -101,6 +101,7 @@ pub(crate) struct Deployer {
     generations: Generations,
     checks: probes::Running,
     resolving: names::Resolving,
+    fetching: issuers::Fetching,
     /// Names whose addresses are not in force yet.
     fresh: Vec<names::Key>,
     orders: mpsc::Receiver<Order>,
@@ -132,6 +133,7 @@ impl Deployer {
             started: Arc::clone(&means.config),
             config: means.config,
             file: means.file,
+            fetching: issuers::Fetching::new(means.last_good.clone()),
             last_good: means.last_good,
             history: History::default(),
             live: Arc::new(Live::new(means.secrets)),
@@ -152,6 +154,7 @@ impl Deployer {
     /// Takes orders as long as the control plane runs. `door` is the way back to it for those whom it starts.
     pub(crate) async fn run(mut self, door: Door) {
         self.resolving.follow(&self.node, &self.config, &door);
+        self.fetching.follow(&self.node, &self.config, &self.node.snapshot());
         self.checks.observe();
         self.checks.follow(
             probes::plan(&self.config, &self.node.snapshot(), self.live.secrets.as_deref()),
@@ -293,6 +296,7 @@ impl Deployer {
         }
         self.follow_checks(&snapshot);
         self.node.set_snapshot(Arc::clone(&snapshot));
+        self.fetching.follow(&self.node, &self.config, &snapshot);
         self.node.deployed.succeed(began.elapsed());
         Ok(snapshot)
     }

@@ -73,6 +73,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
         request,
         client: facts.client,
         unix_s: since_1970.as_secs(),
+        now: base::Instant::ZERO,
         outgoing: &mut outgoing,
         caller: &mut caller,
         memory: &mut auth::Memory::default(),
@@ -82,7 +83,6 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
     match verdict {
         Verdict::Continue => {}
         Verdict::Respond(cause) => return Ok(told.refused(cause)),
-        // No filter of this version asks; whatever one of a later version asks, nobody is.
         Verdict::Suspend(_) => {
             told.notes.push("a filter asks somebody else before it decides; nobody is asked here".to_owned())
         }

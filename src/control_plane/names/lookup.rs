@@ -28,9 +28,9 @@ const SOURCE_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// What a name stands for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// In order, each address once, at most [`ADDRESSES_MAX`]; never empty.
-    pub(super) found: Vec<Found>,
+    pub(crate) found: Vec<Found>,
     /// The shortest lifetime of the records.
     pub(super) ttl: Duration,
     /// Addresses beyond the bound.
@@ -41,7 +41,7 @@ pub(super) struct Answer {
 
 /// Why nothing was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum LookupError {
+pub(crate) enum LookupError {
     /// The servers say that there is no such name, or that it has no records of the kind.
     Absent(String),
     /// It is not known: no answer, or an error.
@@ -49,7 +49,7 @@ pub(super) enum LookupError {
 }
 
 impl LookupError {
-    pub(super) fn why(&self) -> &str {
+    pub(crate) fn why(&self) -> &str {
         match self {
             LookupError::Absent(why) | LookupError::Failed(why) => why,
         }
@@ -57,7 +57,7 @@ impl LookupError {
 }
 
 /// Asks for one name again and again.
-pub(super) struct Asker {
+pub(crate) struct Asker {
     dns: Dns,
     /// Bounds the questions that are asked at the same time.
     slots: Arc<Semaphore>,
@@ -83,12 +83,12 @@ struct Addressed {
 }
 
 impl Asker {
-    pub(super) fn new(dns: Dns, slots: Arc<Semaphore>) -> Self {
+    pub(crate) fn new(dns: Dns, slots: Arc<Semaphore>) -> Self {
         Asker { dns, slots, source: None, last: HashMap::new() }
     }
 
     /// Asks once. An address needs no asking and stands for nothing here.
-    pub(super) async fn ask(&mut self, target: &Target) -> Result<Answer, LookupError> {
+    pub(crate) async fn ask(&mut self, target: &Target) -> Result<Answer, LookupError> {
         let asked = match target {
             Target::Host { name, port } => self.host(name, *port).await,
             Target::Service { name } => self.service(name).await,

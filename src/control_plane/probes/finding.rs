@@ -7,7 +7,7 @@ use wire::h1::{BodyError, HeadError};
 
 /// What a check found wrong.
 #[derive(Debug)]
-pub(super) enum Finding {
+pub(crate) enum Finding {
     /// No connection, or it broke.
     Io(io::Error),
     /// The connection ended before the answer did.

@@ -53,7 +53,7 @@ impl Tls {
     }
 
     /// Speaks TLS on a connection with an endpoint that is called `own` where no other name is asked for.
-    pub(super) async fn open<S>(&self, own: &str, stream: S) -> Result<TlsStream<S>, Finding>
+    pub(crate) async fn open<S>(&self, own: &str, stream: S) -> Result<TlsStream<S>, Finding>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {

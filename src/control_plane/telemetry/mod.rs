@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 mod admission;
 mod balance;
+mod callers;
 mod datagrams;
 mod exposition;
 mod flows;

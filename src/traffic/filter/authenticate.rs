@@ -4,10 +4,12 @@
 //! request has a credential decides; a bad one is refused even if another would have been good. `all-of`: every
 //! method needs one, and the first names the caller.
 
+use super::caller::Unjudged;
 use super::credentials::{Credential, Source};
 use super::{Caller, FilterStage, Hooks, HttpFilter, Refused, Verdict, Visit};
 use crate::Cause;
-use auth::{Identity, JwtPolicy, KeysPolicy, Scheme};
+use crate::ask::{Answer, Answered, Ask, Desk, Question};
+use auth::{Identity, JwtPolicy, KeysPolicy, Scheme, TokenError};
 use std::sync::Arc;
 
 /// How methods combine.
@@ -20,7 +22,8 @@ pub enum Mode {
 /// What checks a credential.
 #[derive(Clone, Debug)]
 pub enum Check {
-    Jwt(Arc<JwtPolicy>),
+    /// Tokens, and where to ask for new keys of their issuer.
+    Jwt(Arc<JwtPolicy>, Option<Arc<Desk>>),
     Keys(Arc<KeysPolicy>),
 }
 
@@ -40,7 +43,7 @@ impl Method {
     /// A method whose credential stands at `sources`, or where the scheme has it usually when that is empty.
     pub fn new(check: Check, mut sources: Vec<Source>) -> Method {
         let (scheme, name) = match &check {
-            Check::Jwt(policy) => (Scheme::Jwt, &policy.name),
+            Check::Jwt(policy, _) => (Scheme::Jwt, &policy.name),
             Check::Keys(policy) => (Scheme::Keys, &policy.name),
         };
         if sources.is_empty() {
@@ -72,7 +75,7 @@ impl Method {
 
     fn check(&self, credential: &[u8], visit: &mut Visit<'_, '_>) -> Result<Arc<Identity>, &'static str> {
         match &self.check {
-            Check::Jwt(policy) => policy.check(credential, visit.unix_s, visit.memory),
+            Check::Jwt(policy, _) => policy.check(credential, visit.unix_s, visit.memory),
             Check::Keys(policy) => policy.check(credential, visit.unix_s),
         }
     }
@@ -80,7 +83,7 @@ impl Method {
     /// Whether the credential is one for this method and not for another that looks at the same place.
     fn is_for(&self, issuer: Option<&str>) -> bool {
         match &self.check {
-            Check::Jwt(policy) => policy.issuer.issuer.as_deref().is_none_or(|own| Some(own) == issuer),
+            Check::Jwt(policy, _) => policy.issuer.issuer.as_deref().is_none_or(|own| Some(own) == issuer),
             Check::Keys(_) => true,
         }
     }
@@ -109,6 +112,8 @@ impl HttpFilter for Authenticate {
             let sources = self.methods.iter().flat_map(|method| &method.sources);
             sources.for_each(|source| source.take_out(visit.request, visit.outgoing));
         }
+        // After an answer all of it is looked at once more; what was found before is in the memory of the worker.
+        visit.caller.look_again();
         let verdict = match self.mode {
             Mode::AnyOf => self.any(visit),
             Mode::AllOf => self.all(visit),
@@ -167,8 +172,8 @@ impl Authenticate {
     /// Tokens of several issuers stand in one place: what the token says of its issuer chooses the one that must have
     /// signed it. Where nobody claims it, the first refuses it.
     fn meant(&self, place: usize, credential: &[u8], visit: &Visit<'_, '_>) -> usize {
-        let Check::Jwt(first) = &self.methods[place].check else { return place };
-        let is_rival = |method: &Method| matches!(method.check, Check::Jwt(_));
+        let Check::Jwt(first, _) = &self.methods[place].check else { return place };
+        let is_rival = |method: &Method| matches!(method.check, Check::Jwt(..));
         if first.issuer.issuer.is_none() || self.methods.iter().filter(|method| is_rival(method)).count() == 1
         {
             return place;
@@ -189,8 +194,48 @@ impl Authenticate {
                 visit.caller.add(identity);
                 Verdict::Continue
             }
-            Err(why) => self.refuse(place, why, Cause::CredentialsInvalid, visit),
+            Err(why) => match self.second_look(place, why, credential, visit) {
+                Some(verdict) => verdict,
+                None => self.refuse(place, why, Cause::CredentialsInvalid, visit),
+            },
         }
+    }
+
+    /// What new keys of its issuer might change about a token that was refused; `None` when it is refused for good.
+    fn second_look(
+        &self,
+        place: usize,
+        why: &'static str,
+        token: &[u8],
+        visit: &mut Visit<'_, '_>,
+    ) -> Option<Verdict> {
+        let Check::Jwt(policy, Some(desk)) = &self.methods[place].check else { return None };
+        let has_no_keys = why == TokenError::NoKeys.name();
+        if !(has_no_keys || why == TokenError::UnknownKey.name() || why == TokenError::Signature.name()) {
+            return None;
+        }
+        let nobody_knows = match visit.caller.answered(place) {
+            Some(Answered::Answer(Answer::LookAgain)) => has_no_keys,
+            Some(_) => true,
+            None if desk.is_open(visit.now) => {
+                let kid = auth::kid_of(token);
+                let question = Question::Keys { kid: kid.map(|kid| auth::fingerprint([kid.as_bytes()])) };
+                return Some(Verdict::Suspend(Ask { desk: Arc::clone(desk), question, place }));
+            }
+            // The issuer was asked a moment ago. What it said counts, if it said anything.
+            None => has_no_keys || policy.issuer.keys.is_doubtful(),
+        };
+        // A forged signature under a key that we have is one, whatever the issuer would say now.
+        let nobody_knows = nobody_knows && why != TokenError::Signature.name();
+        nobody_knows.then(|| self.give_up(place, "keys_unavailable", visit))
+    }
+
+    /// Nobody can judge the credential, and the request ends for that.
+    fn give_up(&self, place: usize, why: &'static str, visit: &mut Visit<'_, '_>) -> Verdict {
+        let by = Arc::clone(&self.methods[place].label);
+        visit.caller.look_again();
+        visit.caller.set_unjudged(Unjudged { by, why, choice: "denied" });
+        Verdict::Respond(Cause::AuthUnavailable)
     }
 
     fn refuse(&self, method: usize, why: &'static str, cause: Cause, visit: &mut Visit<'_, '_>) -> Verdict {
@@ -210,13 +255,13 @@ impl Authenticate {
             let tried = caller.refused().is_some_and(|refused| refused.method == place);
             let mut challenge = method.challenge.to_string();
             match (&method.check, cause) {
-                (Check::Jwt(_), Cause::CredentialsInvalid) if tried => {
+                (Check::Jwt(..), Cause::CredentialsInvalid) if tried => {
                     challenge += ", error=\"invalid_token\", error_description=\"the token is not good\"";
                 }
-                (Check::Jwt(_), Cause::CredentialsAmbiguous) if tried => {
+                (Check::Jwt(..), Cause::CredentialsAmbiguous) if tried => {
                     challenge += ", error=\"invalid_request\""
                 }
-                (Check::Jwt(policy), Cause::InsufficientScope)
+                (Check::Jwt(policy, _), Cause::InsufficientScope)
                     if caller.identities().any(|one| Arc::ptr_eq(&one.policy, &policy.name)) =>
                 {
                     challenge += &format!(", error=\"insufficient_scope\", scope=\"{}\"", quoted(scopes));

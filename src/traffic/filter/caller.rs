@@ -1,5 +1,6 @@
 //! What the filters of one exchange have found out about who calls.
 
+use crate::ask::Answered;
 use auth::Identity;
 use std::sync::Arc;
 
@@ -10,6 +11,20 @@ pub struct Caller {
     identities: Vec<Arc<Identity>>,
     /// The credential that was not accepted.
     refused: Option<Refused>,
+    /// What came of questions, by the place of the method that asked.
+    answered: Vec<(usize, Answered)>,
+    /// The credential could not be judged, and what was done about it.
+    unjudged: Option<Unjudged>,
+}
+
+/// A credential that nobody could judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unjudged {
+    /// `SCHEME:POLICY`.
+    pub by: Arc<str>,
+    pub why: &'static str,
+    /// What became of the request: `denied`, `allowed` or `stale`.
+    pub choice: &'static str,
 }
 
 /// A credential that was not accepted.
@@ -50,9 +65,39 @@ impl Caller {
         self.refused = Some(refused);
     }
 
-    /// Forgets everybody and keeps the memory.
-    pub fn clear(&mut self) {
+    /// The filter that asked at `place` finds this when it is run again.
+    pub fn answer(&mut self, place: usize, answered: Answered) {
+        self.answered.push((place, answered));
+    }
+
+    /// Questions that were asked so far.
+    pub fn asked(&self) -> usize {
+        self.answered.len()
+    }
+
+    pub(super) fn answered(&self, place: usize) -> Option<&Answered> {
+        self.answered.iter().rev().find(|(own, _)| *own == place).map(|(_, answered)| answered)
+    }
+
+    /// Nobody could judge the credential.
+    pub fn unjudged(&self) -> Option<&Unjudged> {
+        self.unjudged.as_ref()
+    }
+
+    pub(super) fn set_unjudged(&mut self, unjudged: Unjudged) {
+        self.unjudged = Some(unjudged);
+    }
+
+    /// Forgets who was found, for another look at all of it.
+    pub(super) fn look_again(&mut self) {
         self.identities.clear();
         self.refused = None;
+    }
+
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.look_again();
+        self.answered.clear();
+        self.unjudged = None;
     }
 }

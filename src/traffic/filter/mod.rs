@@ -21,7 +21,7 @@ mod template;
 pub use anonymize::Anonymize;
 pub use authenticate::{Authenticate, Check, Method, Mode};
 pub use authorize::{Authorize, Rule};
-pub use caller::{Caller, Refused};
+pub use caller::{Caller, Refused, Unjudged};
 pub use credentials::Source;
 pub use edits::{FieldEdits, ResponseEdits};
 pub use headers::{FieldRule, Headers};
@@ -30,7 +30,9 @@ pub use rewrite::Rewrite;
 pub use template::{Template, TemplateError};
 
 use crate::Cause;
+use crate::ask::Ask;
 use auth::Memory;
+use base::Instant;
 use std::net::IpAddr;
 use wire::http::Request;
 
@@ -44,14 +46,9 @@ pub enum Verdict {
     Continue,
     /// The exchange ends here with the response of this cause.
     Respond(Cause),
-    /// The filter needs I/O first.
+    /// The filter needs I/O first, and finds what came of it in [`Caller::answered`].
     Suspend(Ask),
 }
-
-/// I/O that a filter can ask for. None of the filters of this version asks, so no value exists and the arms that would
-/// perform one are proven unreachable by the compiler.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ask {}
 
 /// In which order filters run, whatever their order in the configuration (G6): what is cheap and needs nobody's name
 /// comes first, then who calls, whether they may, and how often; what transforms comes last. A stage without filters
@@ -82,6 +79,8 @@ pub struct Visit<'r, 'x> {
     pub client: IpAddr,
     /// Seconds since 1970.
     pub unix_s: u64,
+    /// The clock of the worker.
+    pub now: Instant,
     /// What goes upstream.
     pub outgoing: &'x mut Outgoing,
     pub caller: &'x mut Caller,

@@ -7,7 +7,15 @@ fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgo
     let client = "192.0.2.1".parse().unwrap();
     walk.advance(
         chain,
-        &mut Visit { request: parsed.request(), client, unix_s: 1000, outgoing, caller, memory },
+        &mut Visit {
+            request: parsed.request(),
+            client,
+            unix_s: 1000,
+            now: base::Instant::ZERO,
+            outgoing,
+            caller,
+            memory,
+        },
     )
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod load;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod nginx;
+pub(crate) mod oidc;
 pub(crate) mod origin;
 pub(crate) mod peer;
 pub(crate) mod process;
