@@ -377,6 +377,7 @@ static SITE: Node = Node {
         one("timeouts", &SITE_TIMEOUTS),
         one("limits", &BODY_LIMIT),
         one("headers", &HEADERS),
+        one("cors", &CORS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
         many("route", "routes", &ROUTE),
@@ -431,6 +432,21 @@ static CONSUMER: Node = Node {
 
 static CREDENTIAL: Node = Node { props: &["jwt", "subject"], later: &["basic", "hmac", "mtls"], ..EMPTY };
 
+static CORS: Node = Node {
+    args: &["mode"],
+    children: &[
+        values("origins"),
+        values("methods"),
+        values("headers"),
+        values("expose"),
+        value("max-age"),
+        flag("credentials"),
+        flag("private-network"),
+        flag("refuse-others"),
+    ],
+    ..EMPTY
+};
+
 static AUTHENTICATE: Node = Node {
     args: &["mode"],
     children: &[
@@ -482,7 +498,6 @@ const POLICIES: &[&str] = &[
     "oidc",
     "limit",
     "quota",
-    "cors",
     "cache",
     "compress",
     "decompress",
@@ -514,6 +529,7 @@ static ROUTE: Node = Node {
         flag("abort-on-close"),
         one("rewrite", &REWRITE),
         one("headers", &HEADERS),
+        one("cors", &CORS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
     ],

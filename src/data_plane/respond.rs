@@ -48,6 +48,10 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
             out.extend_from_slice(PSEUDONYM.as_bytes());
             encode_proxy_error(out, cause);
         }
+        // Pages of other origins may read errors too (V1).
+        for (name, value) in x.response_edits.additions() {
+            encode::field(out, name, value);
+        }
         for challenge in challenges(x, cause) {
             encode::field(out, b"WWW-Authenticate", challenge.as_bytes());
         }
@@ -151,6 +155,12 @@ pub(crate) async fn fixed(
 ) -> Result<Next, Fault> {
     x.cause = Some(Cause::FixedResponse);
     answer(conn, x, route, response.status, &response.fields, &response.body).await
+}
+
+/// Tells a browser what pages of another origin may do.
+pub(crate) async fn preflight(conn: &Client, x: &mut Exchange, route: &Route) -> Result<Next, Fault> {
+    x.cause = Some(Cause::Preflight);
+    answer(conn, x, route, Cause::Preflight.status(), &[], b"").await
 }
 
 /// Sends the client to where the route points.

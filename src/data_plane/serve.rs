@@ -78,6 +78,9 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     if let BodyLength::Length(bytes) = x.head.body
         && bytes > route.body_bytes_max
     {
+        if let Some(cors) = route.chain.cors() {
+            cors.permit(Request::new(&x.head, x.head_bytes.as_slice()), &mut x.response_edits);
+        }
         return Err(Cause::BodyTooLarge.into());
     }
     x.abort_on_close = route.abort_on_close.unwrap_or(listener.abort_on_close);
@@ -89,6 +92,9 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
         loop {
             match filter(conn, x, route) {
                 Verdict::Continue => break,
+                Verdict::Respond(Cause::Preflight) => {
+                    return Box::pin(respond::preflight(conn, x, route)).await;
+                }
                 Verdict::Respond(cause) => return Err(cause.into()),
                 // Boxed: few requests ask, and all of them would carry its state.
                 Verdict::Suspend(question) => Box::pin(ask::perform(conn, x, question)).await?,
@@ -112,6 +118,7 @@ fn filter(conn: &Client, x: &mut Exchange, route: &Route) -> Verdict {
         unix_s: conn.worker.rt.wall_nanos() / 1_000_000_000,
         now: conn.worker.rt.now(),
         outgoing: &mut x.outgoing,
+        response: &mut x.response_edits,
         caller: &mut x.caller,
         memory: &mut conn.worker.memory.borrow_mut(),
     };

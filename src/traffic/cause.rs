@@ -234,6 +234,10 @@ causes! {
     InsufficientScope = "insufficient_scope", Downstream, Filter, 403, "http_request_denied";
     /// The caller may not do this.
     Forbidden = "forbidden", Downstream, Filter, 403, "http_request_denied";
+    /// The page is of an origin that the route does not let in.
+    OriginRefused = "origin_refused", Downstream, Filter, 403, "http_request_denied";
+    /// A browser asked what pages of another origin may do.
+    Preflight = "preflight", Ringway, Filter, 204, "";
     /// The route answers by itself.
     FixedResponse = "fixed_response", Ringway, Filter, 200, "";
     /// The route redirects.

@@ -6,6 +6,7 @@
 mod access;
 mod action;
 mod admission;
+mod cors;
 mod dns;
 mod fields;
 mod health;

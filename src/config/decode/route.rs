@@ -30,6 +30,7 @@ impl Decoder<'_> {
         let abort_on_close = scope.has("abort-on-close").then(|| self.flag(scope, "abort-on-close"));
         let rewrite = scope.member("rewrite").map(|rewrite| self.rewrite(&rewrite));
         let headers = self.headers(scope);
+        let cors = self.cors(scope);
         let (authenticate, authorize) = (self.authenticate(scope), self.authorize(scope));
         Some(Route {
             matcher: matcher?,
@@ -44,6 +45,7 @@ impl Decoder<'_> {
             abort_on_close,
             rewrite,
             headers,
+            cors,
             authenticate,
             authorize,
             origin: self.origin(scope),

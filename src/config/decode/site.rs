@@ -30,6 +30,7 @@ impl Decoder<'_> {
             timeouts: timeouts.unwrap_or_default(),
             limits: limits.unwrap_or_default(),
             headers: self.headers(scope),
+            cors: self.cors(scope),
             authenticate: self.authenticate(scope),
             authorize: self.authorize(scope),
             routes: scope.members("routes").iter().filter_map(|route| self.route(route)).collect(),

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod admission;
+mod cors;
 mod dns;
 mod health;
 mod hedge;
@@ -30,6 +31,7 @@ pub use access::{
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
+pub use cors::Cors;
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
 pub use health::{
     CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck, UdpCheck,
@@ -140,10 +142,12 @@ impl Config {
         for site in &mut config.sites {
             origins.push(&mut site.origin);
             origins.extend(site.authenticate.iter_mut().flat_map(Authenticate::origins));
+            origins.extend(site.cors.iter_mut().map(|cors| &mut cors.origin));
             origins.extend(site.authorize.iter_mut().map(|rules| &mut rules.origin));
             for route in &mut site.routes {
                 origins.push(&mut route.origin);
                 origins.extend(route.authenticate.iter_mut().flat_map(Authenticate::origins));
+                origins.extend(route.cors.iter_mut().map(|cors| &mut cors.origin));
                 origins.extend(route.authorize.iter_mut().map(|rules| &mut rules.origin));
                 if let Action::Split(split) = &mut route.action {
                     origins.extend(split.shares.iter_mut().map(|share| &mut share.origin));

@@ -1,6 +1,6 @@
 //! Rules: which requests they select and what is done with those.
 
-use super::{Authenticate, Authorize, Hedge, Origin, Site, UpstreamTimeouts};
+use super::{Applies, Authenticate, Authorize, Cors, Hedge, Origin, Site, UpstreamTimeouts};
 use crate::literal::{Bound, Bytes, Cidr};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -39,6 +39,9 @@ pub struct Route {
     pub rewrite: Option<Rewrite>,
     /// Applied after those of the site.
     pub headers: Headers,
+    /// Pages of other origins. Default: as the site says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Who must show a credential. Default: as the site says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticate: Option<Authenticate>,
@@ -50,6 +53,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Pages of other origins: as the route says, else the site.
+    pub fn cors<'s>(&'s self, site: &'s Site) -> Option<&'s Cors> {
+        self.cors.as_ref().or(site.cors.as_ref()).filter(|cors| cors.mode == Applies::On)
+    }
+
     /// Who must show a credential: as the route says, else the site.
     pub fn authenticate<'s>(&'s self, site: &'s Site) -> Option<&'s Authenticate> {
         self.authenticate.as_ref().or(site.authenticate.as_ref())

@@ -1,6 +1,6 @@
 //! Virtual hosts.
 
-use super::{Authenticate, Authorize, Headers, Origin, Route};
+use super::{Authenticate, Authorize, Cors, Headers, Origin, Route};
 use crate::literal::{Bound, Bytes};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -22,6 +22,9 @@ pub struct Site {
     pub limits: SiteLimits,
     /// Applied before those of the route.
     pub headers: Headers,
+    /// Pages of other origins, unless the route says otherwise. Default: none are let in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Cors>,
     /// Who must show a credential, unless the route says otherwise. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticate: Option<Authenticate>,

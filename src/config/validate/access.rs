@@ -1,7 +1,7 @@
 //! Do policies have keys of the right kind, and are callers asked for what somebody can show?
 
 use super::Check;
-use crate::model::{Applies, Authenticate, Authorize, Jwt, Methods, Origin};
+use crate::model::{Applies, Authenticate, Authorize, Jwt, Methods, Origin, Route, Site};
 use crate::problem::Code;
 use std::collections::HashSet;
 
@@ -29,6 +29,7 @@ impl Check<'_> {
             used.extend(site.authenticate.iter().flat_map(|asked| self.methods_exist(asked)));
             for route in &site.routes {
                 used.extend(route.authenticate.iter().flat_map(|asked| self.methods_exist(asked)));
+                self.preflights_arrive(route, site);
                 let asked = route.authenticate(site);
                 for rules in site.authorize.iter().chain(&route.authorize) {
                     self.callers_are_known(rules, asked);
@@ -122,6 +123,16 @@ impl Check<'_> {
             let what = "the rules are about callers, but nobody asks who calls".to_owned();
             let hint = Some("add authenticate { any-of { … } } to the site or the route".to_owned());
             self.error(Code::Contradiction, &rules.origin, "", what, hint);
+        }
+    }
+
+    /// A browser asks with OPTIONS before it sends anything else.
+    fn preflights_arrive(&mut self, route: &Route, site: &Site) {
+        let takes = route.methods.is_empty() || route.methods.iter().any(|method| method == "OPTIONS");
+        if route.cors(site).is_some() && !takes {
+            let what = "questions of browsers (OPTIONS) do not come to this route".to_owned();
+            let hint = Some("add \"OPTIONS\" to methods, or cors \"off\"".to_owned());
+            self.error(Code::Contradiction, &route.origin, "/methods", what, hint);
         }
     }
 

@@ -246,6 +246,7 @@ impl Compiler<'_> {
                 fields.map(|field| field.header.to_ascii_lowercase().replace('_', "-").into_bytes().into());
             filters.push(Filter::Anonymize(Anonymize { names: names.collect() }));
         }
+        filters.extend(place.route.cors(place.site).map(|written| Filter::Cors(super::cors::cors(written))));
         if let Some(written) = place.route.authenticate(place.site).filter(|asked| asked.mode == Applies::On)
         {
             filters.extend(authenticate(written, access).map(Filter::Authenticate));

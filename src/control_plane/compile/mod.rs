@@ -10,6 +10,7 @@
 //!   health.rs    what an upstream says about health
 //!   sticky.rs    Sticky
 //!   tcp.rs       Listener and Passthrough of tcp listeners  udp.rs   Listener and Datagrams of udp listeners
+//!   cors.rs      pages of other origins
 //!   access.rs    policies for callers, and the filters that ask them
 //!   admission.rs Admission, Valve, RetryBudget
 //!   presence.rs  places of listeners, ids of sockets
@@ -20,6 +21,7 @@
 mod access;
 mod admission;
 mod carry;
+mod cors;
 mod health;
 mod listener;
 pub(crate) mod live;

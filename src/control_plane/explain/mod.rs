@@ -66,7 +66,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
     if matches!(head.body, BodyLength::Length(bytes) if bytes > route.body_bytes_max) {
         return Ok(told.refused(Cause::BodyTooLarge));
     }
-    let mut outgoing = Outgoing::default();
+    let (mut outgoing, mut response) = (Outgoing::default(), ResponseEdits::default());
     let mut caller = Caller::default();
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut visit = Visit {
@@ -75,6 +75,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
         unix_s: since_1970.as_secs(),
         now: base::Instant::ZERO,
         outgoing: &mut outgoing,
+        response: &mut response,
         caller: &mut caller,
         memory: &mut auth::Memory::default(),
     };

@@ -11,6 +11,7 @@ mod anonymize;
 mod authenticate;
 mod authorize;
 mod caller;
+mod cors;
 mod credentials;
 mod edits;
 mod headers;
@@ -22,6 +23,7 @@ pub use anonymize::Anonymize;
 pub use authenticate::{Authenticate, Check, Method, Mode};
 pub use authorize::{Authorize, Rule};
 pub use caller::{Caller, Refused, Unjudged};
+pub use cors::{Cors, Wildcard};
 pub use credentials::Source;
 pub use edits::{FieldEdits, ResponseEdits};
 pub use headers::{FieldRule, Headers};
@@ -83,6 +85,8 @@ pub struct Visit<'r, 'x> {
     pub now: Instant,
     /// What goes upstream.
     pub outgoing: &'x mut Outgoing,
+    /// What is said to the client on whatever response it gets.
+    pub response: &'x mut ResponseEdits,
     pub caller: &'x mut Caller,
     /// What this worker remembers of credentials.
     pub memory: &'x mut Memory,
@@ -147,6 +151,8 @@ macro_rules! filters {
 filters! {
     /// Drops fields that only we may write.
     Anonymize,
+    /// Lets pages of other origins in.
+    Cors,
     /// Finds out who calls.
     Authenticate,
     /// Decides whether they may.
@@ -185,6 +191,14 @@ impl Chain {
     pub fn authentication(&self) -> Option<&Authenticate> {
         self.filters.iter().find_map(|filter| match filter {
             Filter::Authenticate(filter) => Some(filter),
+            _ => None,
+        })
+    }
+
+    /// What the route says to pages of other origins.
+    pub fn cors(&self) -> Option<&Cors> {
+        self.filters.iter().find_map(|filter| match filter {
+            Filter::Cors(filter) => Some(filter),
             _ => None,
         })
     }

@@ -4,6 +4,7 @@ use crate::testing::{Parsed, get};
 /// Lets a request pass through a chain.
 fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgoing) -> Verdict {
     let (caller, memory) = (&mut Caller::default(), &mut auth::Memory::default());
+    let response = &mut ResponseEdits::default();
     let client = "192.0.2.1".parse().unwrap();
     walk.advance(
         chain,
@@ -13,6 +14,7 @@ fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgo
             unix_s: 1000,
             now: base::Instant::ZERO,
             outgoing,
+            response,
             caller,
             memory,
         },
