@@ -26,17 +26,17 @@ pub(crate) struct Args {
 }
 
 /// Text of `--help`.
-pub(crate) const USAGE: &str = "compares Ringway with nginx and HAProxy on this machine
+pub(crate) const USAGE: &str = "compares Ringway with nginx, HAProxy, Envoy, Traefik and Caddy on this machine
 
   perf/run [--quick] [--rounds N] [--seconds N] [--workloads a,b] [--only x,y] [--name NAME] [--no-save]
 
-  --quick          two rounds of two seconds, without 16k and 128k (about two minutes)
+  --quick          two rounds of two seconds against nginx and HAProxy, without 16k and 128k (about two minutes)
   --rounds N       measured runs per contender and workload (default 7)
   --seconds N      length of a run (default 3)
   --workloads LIST of small64 small512 16k 128k 1m close logon h2 tls-small tls-handshake idle
                    tcp-small tcp-bulk tcp-idle (default: all)
   --only LIST      of ringway-io_uring ringway-epoll ringway-io_uring-log ringway-epoll-log
-                   nginx nginx-log haproxy haproxy-splice; `ringway` stands for all of ours (default: all)
+                   nginx nginx-log haproxy haproxy-splice envoy traefik caddy; `ringway` stands for all of ours (default: all)
   --idle N         connections of the idle workloads (default 2000, and 5000 for tcp-idle)
   --name NAME      results go to perf/results/DATE-NAME.md and .json (default: full or quick)
   --no-save        print the table only
@@ -85,6 +85,7 @@ impl Args {
         self.rounds = 2;
         self.seconds = 2;
         self.name = "quick".into();
+        self.contenders.retain(|contender| !contender.is_slow_to_get());
         self.workloads.retain(|workload| !matches!(workload, Workload::Body16k | Workload::Body128k));
     }
 }

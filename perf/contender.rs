@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::{Failure, at};
 use crate::passthrough;
+use crate::peers;
 use crate::process::Process;
 use crate::workload::Workload;
 
@@ -23,11 +24,15 @@ pub(crate) enum Contender {
     Haproxy,
     /// With `option splice-response`; it only takes part where bodies are long.
     HaproxySplice,
+    Envoy,
+    Traefik,
+    /// It has no layer 4, so it takes no part there.
+    Caddy,
 }
 
 impl Contender {
     /// Every variant.
-    pub(crate) const ALL: [Contender; 8] = [
+    pub(crate) const ALL: [Contender; 11] = [
         Contender::RingwayUring,
         Contender::RingwayEpoll,
         Contender::RingwayUringLog,
@@ -36,6 +41,9 @@ impl Contender {
         Contender::NginxLog,
         Contender::Haproxy,
         Contender::HaproxySplice,
+        Contender::Envoy,
+        Contender::Traefik,
+        Contender::Caddy,
     ];
 
     /// Name on the command line and in the results.
@@ -49,6 +57,9 @@ impl Contender {
             Contender::NginxLog => "nginx-log",
             Contender::Haproxy => "haproxy",
             Contender::HaproxySplice => "haproxy-splice",
+            Contender::Envoy => "envoy",
+            Contender::Traefik => "traefik",
+            Contender::Caddy => "caddy",
         }
     }
 
@@ -59,10 +70,30 @@ impl Contender {
 
     /// True for our own binary.
     pub(crate) fn is_ringway(self) -> bool {
-        !matches!(
+        matches!(
             self,
-            Contender::Nginx | Contender::NginxLog | Contender::Haproxy | Contender::HaproxySplice
+            Contender::RingwayUring
+                | Contender::RingwayEpoll
+                | Contender::RingwayUringLog
+                | Contender::RingwayEpollLog
         )
+    }
+
+    /// True for the proxies that are not in Debian; a quick comparison does without them.
+    pub(crate) fn is_slow_to_get(self) -> bool {
+        matches!(self, Contender::Envoy | Contender::Traefik | Contender::Caddy)
+    }
+
+    /// Whether it is compared in `workload`.
+    pub(crate) fn takes_part(self, workload: Workload) -> bool {
+        match workload {
+            Workload::LogOn => self.is_ringway() || matches!(self, Contender::Nginx | Contender::NginxLog),
+            _ if self.logs() => false,
+            Workload::Body1m | Workload::Body128k => true,
+            Workload::TcpBulk => self != Contender::Caddy,
+            _ if self == Contender::HaproxySplice => false,
+            _ => self != Contender::Caddy || !workload.is_tcp(),
+        }
     }
 
     /// The configuration file for `workload`, listening on `port` and forwarding to `origin`.
@@ -75,6 +106,9 @@ impl Contender {
                 Contender::Nginx | Contender::NginxLog => passthrough::nginx(workload, port, origin),
                 Contender::Haproxy => passthrough::haproxy(workload, port, origin, false),
                 Contender::HaproxySplice => passthrough::haproxy(workload, port, origin, true),
+                Contender::Envoy => peers::envoy(workload, port, origin, dir),
+                // Caddy takes no part here.
+                Contender::Traefik | Contender::Caddy => peers::traefik(workload, origin, dir),
                 Contender::RingwayUring | Contender::RingwayUringLog => {
                     passthrough::ringway("io_uring", port, origin)
                 }
@@ -93,6 +127,9 @@ impl Contender {
             Contender::RingwayEpoll => ringway(workload, "epoll", port, origin, None, dir),
             Contender::RingwayUringLog => ringway(workload, "io_uring", port, origin, Some(&log), dir),
             Contender::RingwayEpollLog => ringway(workload, "epoll", port, origin, Some(&log), dir),
+            Contender::Envoy => peers::envoy(workload, port, origin, dir),
+            Contender::Traefik => peers::traefik(workload, origin, dir),
+            Contender::Caddy => peers::caddy(workload, port, origin, dir),
         }
     }
 
@@ -100,6 +137,10 @@ impl Contender {
         let ending = match self {
             Contender::Nginx | Contender::NginxLog => "conf",
             Contender::Haproxy | Contender::HaproxySplice => "cfg",
+            Contender::Envoy => "yaml",
+            // It takes a `traefik.yaml` in its folder for the other half of its configuration.
+            Contender::Traefik => "routes.yaml",
+            Contender::Caddy => "caddyfile",
             _ => "kdl",
         };
         format!("{}.{ending}", self.name())
@@ -120,7 +161,7 @@ pub(crate) struct Running {
 impl Running {
     /// Where `workload` goes to.
     pub(crate) fn port_for(&self, workload: Workload) -> u16 {
-        if workload == Workload::Http2 || workload.is_secured() { self.port + 1 } else { self.port }
+        if workload.has_second_port() { self.port + 1 } else { self.port }
     }
 }
 
@@ -142,11 +183,15 @@ impl Running {
         let file = dir.join(contender.file_name());
         std::fs::write(&file, &configuration).map_err(at(&file))?;
         let path = file.display().to_string();
+        let of_traefik = peers::traefik_arguments(port, &path);
         let (program, args): (PathBuf, Vec<&str>) = match contender {
             Contender::Nginx | Contender::NginxLog => {
                 ("nginx".into(), vec!["-p", ".", "-e", "stderr", "-c", &path])
             }
             Contender::Haproxy | Contender::HaproxySplice => ("haproxy".into(), vec!["-db", "-f", &path]),
+            Contender::Envoy => ("envoy".into(), [&peers::ENVOY_ARGUMENTS[..], &["-c", &path]].concat()),
+            Contender::Traefik => ("traefik".into(), of_traefik.iter().map(String::as_str).collect()),
+            Contender::Caddy => ("caddy".into(), vec!["run", "--adapter", "caddyfile", "--config", &path]),
             _ => (ringway.into(), vec!["run", &path]),
         };
         let mut process = Process::start(contender.name(), core, &program, &args, dir)?;
@@ -201,8 +246,8 @@ fn make_certificate(dir: &Path) -> Result<(), Failure> {
     std::fs::write(&file, both).map_err(at(&file))
 }
 
-const CERT: &str = "perf.pem";
-const KEY: &str = "perf.key";
+pub(crate) const CERT: &str = "perf.pem";
+pub(crate) const KEY: &str = "perf.key";
 const BOTH: &str = "perf-both.pem";
 
 /// The body of `/seen`, asked until it is answered with 200.

@@ -1,4 +1,4 @@
-//! Compares Ringway with nginx and HAProxy: the same job, one worker pinned to core 0, the load generator
+//! Compares Ringway with nginx, HAProxy, Envoy, Traefik and Caddy: the same job, one worker pinned to core 0, the load generator
 //! (wrk) and the origin (nginx) pinned to core 1, interleaved rounds in shuffled order.
 //!
 //! It is started by `perf/run`, which installs the tools and builds the release binary. What matters in the
@@ -14,6 +14,7 @@ mod h2load;
 mod idle;
 mod machine;
 mod passthrough;
+mod peers;
 mod process;
 mod report;
 mod workload;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use args::Args;
-use contender::{Contender, Running, start_origin};
+use contender::{Running, start_origin};
 use failure::{Failure, at};
 use idle::IdleCost;
 use process::Process;
@@ -94,12 +95,7 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn start_contenders(&self, workload: Workload) -> Result<Vec<Running>, Failure> {
-        let takes_part = |contender: &Contender| match workload {
-            Workload::LogOn => !matches!(contender, Contender::Haproxy | Contender::HaproxySplice),
-            Workload::Body1m | Workload::Body128k | Workload::TcpBulk => !contender.logs(),
-            _ => !contender.logs() && *contender != Contender::HaproxySplice,
-        };
-        let chosen = self.args.contenders.iter().copied().filter(takes_part);
+        let chosen = self.args.contenders.iter().copied().filter(|contender| contender.takes_part(workload));
         chosen
             .map(|contender| {
                 Running::start(contender, workload, self.origin_port, PROXY_CORE, self.ringway, self.dir)

@@ -102,7 +102,7 @@ impl Workload {
         }
     }
 
-    /// Largest CPU time per request that we accept, relative to the better of nginx and HAProxy.
+    /// Largest CPU time per request that we accept, relative to the best peer.
     pub(crate) fn target_ratio(self) -> Option<f64> {
         match self {
             Workload::Small64 | Workload::Close => Some(0.90),
@@ -118,6 +118,11 @@ impl Workload {
     /// Whether it goes to the port with TLS.
     pub(crate) fn is_secured(self) -> bool {
         matches!(self, Workload::TlsSmall | Workload::TlsHandshake)
+    }
+
+    /// Whether it goes to the port behind the first one.
+    pub(crate) fn has_second_port(self) -> bool {
+        self == Workload::Http2 || self.is_secured()
     }
 
     /// True where connections are passed through without a look at what they carry.
