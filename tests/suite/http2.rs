@@ -355,10 +355,10 @@ both! {
         ringway.expect_clean_exit();
     }
 
-    fn a_connection_carries_as_many_requests_as_one_may(io) {
+    fn a_connection_carries_as_many_requests_as_one_may_for_each_stream(io) {
         let origin = Origin::ok("x");
         let ringway = Setup {
-            listener: "http2 \"cleartext\"; limits { requests-per-connection 3; }",
+            listener: "http2 \"cleartext\"; limits { requests-per-connection 1; streams 3; }",
             ..Setup::to(origin.address())
         }
         .start(io);

@@ -202,7 +202,8 @@ impl Connection<'_> {
             Opened { head, stream, number: self.requests, streams: Rc::clone(&self.streams), head_bytes },
         );
         let requests_max = client.listener(&worker.generation_of(client.listener)).requests_max;
-        if self.requests >= requests_max {
+        // One connection with many streams stands for as many without.
+        if self.requests >= requests_max.saturating_mul(self.limits.streams_max) {
             self.leave(Cause::RequestsMax, cx);
         } else if worker.overload.closes_connections() {
             self.leave(Cause::Shed, cx);
