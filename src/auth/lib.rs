@@ -7,6 +7,7 @@
 //! ```text
 //!   base64.rs   canonical base64 and base64url        json.rs     strict JSON (RFC 8259, I-JSON)
 //!   jwk.rs      keys: PEM, JWK, secrets               jwt.rs      tokens of one issuer (RFC 7519, RFC 8725)
+//!   basic.rs    users with passwords
 //!   api_key.rs  keys hashed at rest                   identity.rs what is known of a caller
 //!   memory.rs   verdicts that a worker remembers       policy.rs   what the configuration calls by a name
 //!   ring.rs     keys that are exchanged while in use
@@ -15,6 +16,7 @@
 
 mod api_key;
 pub mod base64;
+mod basic;
 mod identity;
 pub mod json;
 mod jwk;
@@ -24,6 +26,7 @@ mod policy;
 mod ring;
 
 pub use api_key::{ApiKey, ApiKeys, KeyError, KeyHash, NewKey, Pepper, generate_key, key_hint};
+pub use basic::{BasicPolicy, Credentials, HtpasswdError, UserHash, Users, parse_htpasswd};
 pub use identity::{Consumer, Identity, Scheme, field_text};
 pub use jwk::{Algorithm, Key, KeySet, KeyTrouble, SECRET_HINT};
 pub use jwt::{Issuer, TOKEN_BYTES_MAX, Token, TokenError, issuer_of, kid_of};

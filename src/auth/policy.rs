@@ -30,7 +30,7 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn recall(&self) {
+    pub(crate) fn recall(&self) {
         self.remembered.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -124,6 +124,7 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
         bound,
         entrances: Box::new(sockets),
         wake: wake_of(&remotes),
+        stand_back: runtime::host::stand_back,
         logs: mail.logs,
         stats: stats.clone(),
         node,

@@ -101,6 +101,7 @@ pub(crate) static ROOT: Node = Node {
         many("upstream", "upstreams", &UPSTREAM),
         many("jwt", "jwt", &JWT),
         many("keys", "keys", &KEYS),
+        many("basic", "basic", &BASIC),
         many("consumer", "consumers", &CONSUMER),
         many("site", "sites", &SITE),
     ],
@@ -424,13 +425,26 @@ static CLAIM_HEADER: Node = Node { args: &["claim", "header"], ..EMPTY };
 
 static KEYS: Node = Node { args: &["name"], children: &[value("file"), value("pepper")], ..EMPTY };
 
+static BASIC: Node = Node {
+    args: &["name"],
+    children: &[
+        value("file"),
+        value("realm"),
+        value("remember"),
+        flag("allow-plain"),
+        value("waiting"),
+        value("timeout"),
+    ],
+    ..EMPTY
+};
+
 static CONSUMER: Node = Node {
     args: &["name"],
     children: &[values("groups"), value("tier"), many("credential", "credentials", &CREDENTIAL)],
     ..EMPTY
 };
 
-static CREDENTIAL: Node = Node { props: &["jwt", "subject"], later: &["basic", "hmac", "mtls"], ..EMPTY };
+static CREDENTIAL: Node = Node { props: &["jwt", "basic", "subject"], later: &["hmac", "mtls"], ..EMPTY };
 
 static CORS: Node = Node {
     args: &["mode"],
@@ -460,12 +474,19 @@ static AUTHENTICATE: Node = Node {
 };
 
 static METHODS: Node = Node {
-    children: &[many("jwt", "jwt", &METHOD), many("keys", "keys", &METHOD)],
-    later: &["basic", "forward-auth", "mtls", "hmac", "oidc"],
+    children: &[
+        many("jwt", "jwt", &METHOD),
+        many("keys", "keys", &METHOD),
+        many("basic", "basic", &NAMED_METHOD),
+    ],
+    later: &["forward-auth", "mtls", "hmac", "oidc"],
     ..EMPTY
 };
 
 static METHOD: Node = Node { args: &["name"], props: &["header", "query"], later: &["cookie"], ..EMPTY };
+
+/// A method whose credential has one place only.
+static NAMED_METHOD: Node = Node { args: &["name"], ..EMPTY };
 
 static AUTHORIZE: Node = Node {
     children: &[

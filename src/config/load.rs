@@ -184,6 +184,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         }],
         jwt: Vec::new(),
         keys: Vec::new(),
+        basic: Vec::new(),
         consumers: Vec::new(),
         sites: vec![Site {
             names: vec![SiteName::Any],

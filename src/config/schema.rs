@@ -5,8 +5,8 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, Consumer, DnsSettings, HashKey, Io, Jwt, Keys, Listener, Overload, Site, SiteName,
-    StatusSet, Tcp, Udp, Upstream, Workers,
+    AccessLog, Admin, Basic, Consumer, DnsSettings, HashKey, Io, Jwt, Keys, Listener, Overload, Site,
+    SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,11 +14,12 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 26] = [
+const REQUIRED: [(&str, &[&str]); 27] = [
     ("Jwt", &["name", "algorithms"]),
     ("Keys", &["name", "file"]),
     ("Consumer", &["name"]),
-    ("Credential", &["jwt", "subject"]),
+    ("Basic", &["name", "file"]),
+    ("Credential", &["subject"]),
     ("ClaimHeader", &["claim", "header"]),
     ("Method", &["name"]),
     ("ClaimMatch", &["name", "value"]),
@@ -63,6 +64,7 @@ pub fn schema() -> Value {
     property("upstreams", generator.subschema_for::<Vec<Upstream>>());
     property("jwt", generator.subschema_for::<Vec<Jwt>>());
     property("keys", generator.subschema_for::<Vec<Keys>>());
+    property("basic", generator.subschema_for::<Vec<Basic>>());
     property("consumers", generator.subschema_for::<Vec<Consumer>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);

@@ -61,6 +61,9 @@ impl Config {
         if !self.keys.is_empty() {
             put("keys", serde_json::to_value(&self.keys));
         }
+        if !self.basic.is_empty() {
+            put("basic", serde_json::to_value(&self.basic));
+        }
         if !self.consumers.is_empty() {
             put("consumers", serde_json::to_value(&self.consumers));
         }

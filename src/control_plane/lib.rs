@@ -13,6 +13,7 @@
 //!   names/       what names of endpoints stand for
 //!   watch.rs     the configuration file, watched          last_good.rs the last one in force, on disk
 //!   service/     services that Ringway itself asks        issuers/     keys of issuers of tokens, fetched
+//!   passwords/   comparing passwords, on threads of their own
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ mod names;
 mod node;
 mod notice;
 mod overload;
+mod passwords;
 mod plane;
 mod probes;
 mod service;

@@ -44,6 +44,8 @@ pub struct Start {
     pub entrances: Box<dyn Entrances>,
     /// Called when a later generation has been published.
     pub wake: Wake,
+    /// Makes the calling thread stand back behind all others, for what computes long.
+    pub stand_back: fn(),
     /// Access-log rings, one per worker; empty when the log is off.
     pub logs: Vec<Consumer>,
     /// One per worker, by its id.
@@ -102,9 +104,21 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
         node.names.expect(names::key(&upstream.name, name), Some(node.now()));
     }
     let watched = start.file.clone();
-    let Start { file, last_good, broken, watch, secrets, publishers, bound: bounds, entrances, wake, .. } =
-        start;
-    let means = Means { config, file, last_good, secrets, publishers, bound: bounds, entrances, wake };
+    let Start {
+        file,
+        last_good,
+        broken,
+        watch,
+        secrets,
+        publishers,
+        bound: bounds,
+        entrances,
+        wake,
+        stand_back,
+        ..
+    } = start;
+    let means =
+        Means { config, file, last_good, secrets, publishers, bound: bounds, entrances, wake, stand_back };
     let (deployer, door) = Deployer::new(Arc::clone(&node), means);
 
     let (stop, stopped) = oneshot::channel();

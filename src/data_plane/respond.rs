@@ -52,7 +52,7 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
         for (name, value) in x.response_edits.additions() {
             encode::field(out, name, value);
         }
-        for challenge in challenges(x, cause) {
+        for challenge in challenges(conn, x, cause) {
             encode::field(out, b"WWW-Authenticate", challenge.as_bytes());
         }
         if status == 405 {
@@ -81,7 +81,7 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
 }
 
 /// What tells the client how to say who it is, on every 401 and wherever the scheme has something to say.
-fn challenges(x: &Exchange, cause: Cause) -> Vec<String> {
+fn challenges(conn: &Client, x: &Exchange, cause: Cause) -> Vec<String> {
     let asks = matches!(
         cause,
         Cause::CredentialsMissing
@@ -91,8 +91,9 @@ fn challenges(x: &Exchange, cause: Cause) -> Vec<String> {
     );
     let chain = x.route.filter(|_| asks).map(|route| &x.generation.route(route).chain);
     let authentication = chain.and_then(|chain| chain.authentication().map(|filter| (chain, filter)));
-    authentication
-        .map_or_else(Vec::new, |(chain, filter)| filter.challenges(cause, &x.caller, &chain.scopes()))
+    authentication.map_or_else(Vec::new, |(chain, filter)| {
+        filter.challenges(cause, &x.caller, &chain.scopes(), conn.is_secure(x))
+    })
 }
 
 /// The rest of the body cannot be told from the next request, or will not come.

@@ -53,6 +53,13 @@ pub fn forbid_dumps() -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets the calling thread run only while others leave CPU time to it, as far as the kernel goes along: for work that may
+/// take its time.
+pub fn stand_back() {
+    // SAFETY: two numbers, no memory of ours. On Linux the priority is one of the thread, and 0 is the caller.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+}
+
 /// Descriptors that this process may have open at once (the soft `RLIMIT_NOFILE`); `u64::MAX` is unlimited.
 ///
 /// # Errors

@@ -228,6 +228,8 @@ causes! {
     CredentialsInvalid = "credentials_invalid", Downstream, Filter, 401, "http_request_denied";
     /// The request has credentials in more than one place.
     CredentialsAmbiguous = "credentials_ambiguous", Downstream, Filter, 400, "http_request_denied";
+    /// Passwords are taken on encrypted connections only.
+    CredentialsInsecure = "credentials_insecure", Downstream, Filter, 403, "http_request_denied";
     /// Whoever has to judge the credentials of the request cannot be asked.
     AuthUnavailable = "auth_unavailable", Ringway, Filter, 503, "destination_unavailable";
     /// The caller lacks a scope that the route asks for.

@@ -79,6 +79,7 @@ impl Snapshot {
 pub struct Access {
     pub jwt: Vec<Arc<auth::JwtPolicy>>,
     pub keys: Vec<Arc<auth::KeysPolicy>>,
+    pub basic: Vec<Arc<auth::BasicPolicy>>,
     /// Where policies ask, as `SCHEME:POLICY`.
     pub desks: Vec<Arc<Desk>>,
 }

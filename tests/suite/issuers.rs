@@ -1,5 +1,6 @@
 //! Tokens of an identity provider whose keys are fetched: rotation, unknown keys, outages.
 
+use crate::harness::base64::base64url;
 use crate::harness::client::Response;
 use crate::harness::nginx::free_port;
 use crate::harness::oidc::Provider;
@@ -42,20 +43,7 @@ fn fetched(ringway: &Ringway, cause: &str) -> u64 {
 
 /// A token with a good form, of a key that nobody has.
 fn of_key(kid: &str) -> String {
-    use std::fmt::Write;
-    let encode = |text: &str| {
-        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-        let mut out = String::new();
-        for part in text.as_bytes().chunks(3) {
-            let bits =
-                part.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - part.len()));
-            for place in 0..=part.len() {
-                let digit = usize::try_from(bits >> (18 - 6 * place) & 63).unwrap_or(0);
-                let _ = write!(out, "{}", char::from(DIGITS[digit]));
-            }
-        }
-        out
-    };
+    let encode = |text: &str| base64url(text.as_bytes());
     let header = encode(&format!("{{\"alg\":\"ES256\",\"kid\":\"{kid}\"}}"));
     format!("{header}.{}.{}", encode("{\"exp\":9999999999}"), "A".repeat(86))
 }

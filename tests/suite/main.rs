@@ -14,6 +14,7 @@ mod access;
 mod activation;
 mod admission;
 mod balancing;
+mod basic;
 mod cors;
 mod datagrams;
 mod endpoints;

@@ -4,7 +4,7 @@ use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::literal::print_duration;
 use crate::model::{
-    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
+    AccessRule, Applies, Authenticate, Authorize, Basic, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
     JwksFetch, Jwt, Keys, Method, Methods, Secret,
 };
 use crate::problem::Code;
@@ -15,6 +15,7 @@ const LEEWAY_MAX: Duration = Duration::from_secs(300);
 const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 const FETCH_COOLDOWN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 const FETCH_REFRESH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+const PASSWORD_REMEMBER: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
 /// Prefix of the fields in which the upstream is told who calls.
 const OURS: &str = "x-consumer";
 
@@ -162,17 +163,39 @@ impl Decoder<'_> {
         }
     }
 
+    pub(super) fn basic(&mut self, scope: &Scope<'_>) -> Basic {
+        if !scope.has("file") {
+            let hint = "add file \"secrets/htpasswd\"; htpasswd -B makes it";
+            self.missing(scope, "the policy has no file", hint);
+        }
+        let name = self.name(scope, "basic");
+        Basic {
+            file: self.text(scope, "file").unwrap_or_default(),
+            realm: self.text(scope, "realm").unwrap_or_else(|| name.clone()),
+            remember: self.between(scope, "remember", Duration::from_secs(60), PASSWORD_REMEMBER),
+            allow_plain: self.flag(scope, "allow-plain"),
+            waiting: self.number(scope, "waiting", 1..=10_000, 64),
+            timeout: self.between(scope, "timeout", Duration::from_secs(5), FETCH_TIMEOUT),
+            name,
+            origin: self.origin(scope),
+        }
+    }
+
     pub(super) fn consumer(&mut self, scope: &Scope<'_>) -> Consumer {
         let mut credentials = Vec::new();
         for scope in scope.members("credentials") {
-            match (self.text(&scope, "jwt"), self.text(&scope, "subject")) {
-                (Some(jwt), Some(subject)) => {
-                    credentials.push(Credential { jwt, subject, origin: self.origin(&scope) });
-                }
-                _ => {
-                    let hint = "write credential jwt=\"corp\" subject=\"client-7\"; keys name their consumer in their file";
-                    self.missing(&scope, "a credential needs a policy and a subject", hint);
-                }
+            let credential = Credential {
+                jwt: self.text(&scope, "jwt"),
+                basic: self.text(&scope, "basic"),
+                subject: self.text(&scope, "subject").unwrap_or_default(),
+                origin: self.origin(&scope),
+            };
+            let policies = ["jwt", "basic"].iter().filter(|kind| scope.has(kind)).count();
+            if policies == 1 && scope.has("subject") {
+                credentials.push(credential);
+            } else {
+                let hint = "write credential jwt=\"corp\" subject=\"client-7\", or basic; keys name their consumer in their file";
+                self.missing(&scope, "a credential needs one policy and a subject", hint);
             }
         }
         Consumer {
@@ -214,9 +237,12 @@ impl Decoder<'_> {
     }
 
     fn methods_of(&mut self, scope: &Scope<'_>) -> Methods {
-        let methods =
-            Methods { jwt: self.methods_named(scope, "jwt"), keys: self.methods_named(scope, "keys") };
-        if methods.jwt.is_empty() && methods.keys.is_empty() {
+        let methods = Methods {
+            jwt: self.methods_named(scope, "jwt"),
+            keys: self.methods_named(scope, "keys"),
+            basic: self.methods_named(scope, "basic"),
+        };
+        if methods.all().next().is_none() {
             self.missing(scope, "no method is named", "add jwt \"name\" or keys \"name\"");
         }
         methods

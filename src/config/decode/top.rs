@@ -23,6 +23,7 @@ impl Decoder<'_> {
             upstreams: scope.members("upstreams").iter().map(|upstream| self.upstream(upstream)).collect(),
             jwt: scope.members("jwt").iter().map(|jwt| self.jwt(jwt)).collect(),
             keys: scope.members("keys").iter().map(|keys| self.keys(keys)).collect(),
+            basic: scope.members("basic").iter().map(|basic| self.basic(basic)).collect(),
             consumers: scope.members("consumers").iter().map(|one| self.consumer(one)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),

@@ -176,12 +176,49 @@ pub struct Consumer {
 }
 
 /// A subject of one policy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct Credential {
-    /// Name of a `jwt` policy.
-    pub jwt: String,
-    /// The value of its `subject-claim`.
+    /// Name of a `jwt` policy; the subject is the value of its `subject-claim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwt: Option<String>,
+    /// Name of a `basic` policy; the subject is a user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<String>,
     pub subject: String,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+impl Credential {
+    /// The kind and the name of the policy.
+    pub fn policy(&self) -> (&'static str, &str) {
+        let kinds = [("jwt", &self.jwt), ("basic", &self.basic)];
+        kinds.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?))).unwrap_or_default()
+    }
+}
+
+/// Users with passwords.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Basic {
+    pub name: String,
+    /// As `htpasswd -B` writes it, or with hashes of argon2id; relative to the file that names it.
+    pub file: String,
+    /// What browsers show to their users. Default: the name of the policy.
+    pub realm: String,
+    /// How long a password that was right is not compared again, by each worker. Default 60 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub remember: Duration,
+    /// Passwords are taken on connections without TLS too. Default: no.
+    pub allow_plain: bool,
+    /// Requests that may wait for a comparison. Default 64.
+    pub waiting: u32,
+    /// How long one may wait. Default 5 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub timeout: Duration,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -221,7 +258,10 @@ impl Authenticate {
     /// Every place that it knows.
     pub(crate) fn origins(&mut self) -> Vec<&mut Origin> {
         let methods = self.any_of.iter_mut().chain(&mut self.all_of);
-        let methods = methods.flat_map(|methods| methods.jwt.iter_mut().chain(&mut methods.keys));
+        let methods = methods.flat_map(|methods| {
+            let Methods { jwt, keys, basic } = methods;
+            jwt.iter_mut().chain(keys).chain(basic)
+        });
         std::iter::once(&mut self.origin).chain(methods.map(|method| &mut method.origin)).collect()
     }
 
@@ -238,6 +278,19 @@ pub struct Methods {
     pub jwt: Vec<Method>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Method>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub basic: Vec<Method>,
+}
+
+impl Methods {
+    /// All of them with their kinds, in the order in which they are looked at.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Method)> {
+        let Methods { jwt, keys, basic } = self;
+        jwt.iter()
+            .map(|method| ("jwt", method))
+            .chain(keys.iter().map(|method| ("keys", method)))
+            .chain(basic.iter().map(|method| ("basic", method)))
+    }
 }
 
 /// One policy, and where its credential stands.

@@ -26,7 +26,7 @@ mod udp;
 mod upstream;
 
 pub use access::{
-    AccessRule, Applies, Authenticate, Authorize, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
+    AccessRule, Applies, Authenticate, Authorize, Basic, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
     JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods,
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
@@ -94,6 +94,8 @@ pub struct Config {
     pub jwt: Vec<Jwt>,
     /// Files of API keys.
     pub keys: Vec<Keys>,
+    /// Files of users with passwords.
+    pub basic: Vec<Basic>,
     /// Callers by name.
     pub consumers: Vec<Consumer>,
     /// Virtual hosts; at least one where there is an entry point for HTTP.
@@ -135,6 +137,7 @@ impl Config {
         }
         origins.extend(config.jwt.iter_mut().map(|jwt| &mut jwt.origin));
         origins.extend(config.keys.iter_mut().map(|keys| &mut keys.origin));
+        origins.extend(config.basic.iter_mut().map(|basic| &mut basic.origin));
         for consumer in &mut config.consumers {
             origins.push(&mut consumer.origin);
             origins.extend(consumer.credentials.iter_mut().map(|credential| &mut credential.origin));

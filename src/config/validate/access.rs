@@ -1,7 +1,7 @@
 //! Do policies have keys of the right kind, and are callers asked for what somebody can show?
 
 use super::Check;
-use crate::model::{Applies, Authenticate, Authorize, Jwt, Methods, Origin, Route, Site};
+use crate::model::{Applies, Authenticate, Authorize, Config, Jwt, Methods, Origin, Route, Site};
 use crate::problem::Code;
 use std::collections::HashSet;
 
@@ -16,6 +16,7 @@ impl Check<'_> {
         };
         named(config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin)).collect(), self);
         named(config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin)).collect(), self);
+        named(config.basic.iter().map(|one| ("basic", one.name.as_str(), &one.origin)).collect(), self);
         named(
             config.consumers.iter().map(|one| ("consumer", one.name.as_str(), &one.origin)).collect(),
             self,
@@ -89,9 +90,9 @@ impl Check<'_> {
         let mut seen = HashSet::new();
         for consumer in &config.consumers {
             for credential in &consumer.credentials {
-                let known = config.jwt.iter().map(|jwt| jwt.name.as_str());
-                self.known("jwt", &credential.jwt, &credential.origin, "/jwt", known);
-                if !seen.insert((&credential.jwt, &credential.subject)) {
+                let (kind, name) = credential.policy();
+                self.policy_exists(kind, name, &credential.origin, &format!("/{kind}"));
+                if !seen.insert((kind, name, &credential.subject)) {
                     let what = "this subject is another consumer already".to_owned();
                     self.error(Code::Duplicate, &credential.origin, "/subject", what, None);
                 }
@@ -100,20 +101,18 @@ impl Check<'_> {
     }
 
     fn methods_exist<'a>(&mut self, asked: &'a Authenticate) -> Vec<(&'static str, &'a str)> {
-        let config = self.config;
-        let Some(Methods { jwt, keys }) = asked.methods() else { return Vec::new() };
         let mut used = Vec::new();
-        for method in jwt {
-            let known = config.jwt.iter().map(|jwt| jwt.name.as_str());
-            self.known("jwt", &method.name, &method.origin, "/name", known);
-            used.push(("jwt", method.name.as_str()));
-        }
-        for method in keys {
-            let known = config.keys.iter().map(|keys| keys.name.as_str());
-            self.known("keys", &method.name, &method.origin, "/name", known);
-            used.push(("keys", method.name.as_str()));
+        for (kind, method) in asked.methods().into_iter().flat_map(Methods::all) {
+            self.policy_exists(kind, &method.name, &method.origin, "/name");
+            used.push((kind, method.name.as_str()));
         }
         used
+    }
+
+    fn policy_exists(&mut self, kind: &'static str, name: &str, origin: &Origin, member: &str) {
+        let policies = policies(self.config).filter(|(own, ..)| *own == kind);
+        let known: Vec<&str> = policies.map(|(_, name, _)| name).collect();
+        self.known(kind, name, origin, member, known.into_iter());
     }
 
     /// A rule about callers where nobody finds out who calls would refuse everybody.
@@ -137,14 +136,19 @@ impl Check<'_> {
     }
 
     fn unused_policies(&mut self, used: &HashSet<(&str, &str)>) {
-        let config = self.config;
-        let jwt = config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin));
-        let keys = config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin));
-        for (kind, name, origin) in jwt.chain(keys) {
+        for (kind, name, origin) in policies(self.config) {
             if !used.contains(&(kind, name)) {
                 let what = "no site or route asks for this policy".to_owned();
                 self.warning(Code::Unused, origin, "/name", what, None);
             }
         }
     }
+}
+
+/// Every policy of the configuration: kind, name and place.
+fn policies(config: &Config) -> impl Iterator<Item = (&'static str, &str, &Origin)> {
+    let jwt = config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin));
+    let keys = config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin));
+    let basic = config.basic.iter().map(|one| ("basic", one.name.as_str(), &one.origin));
+    jwt.chain(keys).chain(basic)
 }

@@ -43,6 +43,7 @@ fn start_on(addr: Addr) -> Node {
         bound: Box::new(|_| Ok(())),
         entrances: Box::new(NoEntrances),
         wake: Box::new(|| ()),
+        stand_back: || {},
         logs: Vec::new(),
         stats: vec![Arc::clone(&worker)],
         admin: vec![addr],

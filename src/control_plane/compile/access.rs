@@ -6,11 +6,13 @@
 use super::route::Place;
 use super::{Compiler, Problem};
 use auth::{
-    Algorithm, ApiKey, ApiKeys, Consumer, Identity, Issuer, JwtPolicy, KeyHash, KeyRing, KeySet, KeysPolicy,
-    Pepper, Scheme,
+    Algorithm, ApiKey, ApiKeys, BasicPolicy, Consumer, Identity, Issuer, JwtPolicy, KeyHash, KeyRing, KeySet,
+    KeysPolicy, Pepper, Scheme, Users,
 };
 use config::Environment as _;
-use config::model::{Applies, Authenticate as Written, Jwks, Jwt, Keys, Method as WrittenMethod, Origin};
+use config::model::{
+    Applies, Authenticate as Written, Basic, Jwks, Jwt, Keys, Method as WrittenMethod, Origin,
+};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use traffic::source::CidrSet;
 
 /// A file with public keys.
 const PUBLIC_KEYS_BYTES_MAX: u64 = 512 << 10;
+/// A file of users.
+const USERS_BYTES_MAX: u64 = 4 << 20;
 /// Requests that wait for new keys of one issuer, and for how long.
 const KEYS_WAITING_MAX: u32 = 1024;
 const KEYS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,7 +52,15 @@ impl Compiler<'_> {
         Access {
             jwt: config.jwt.iter().filter_map(|written| self.jwt(written, &consumers)).collect(),
             keys: config.keys.iter().filter_map(|written| self.keys(written, &consumers)).collect(),
-            desks: config.jwt.iter().filter_map(|written| self.desk_of_keys(written)).collect(),
+            basic: config.basic.iter().filter_map(|written| self.basic(written, &consumers)).collect(),
+            desks: {
+                let keys = config.jwt.iter().filter_map(|written| self.desk_of_keys(written));
+                let basic = config.basic.iter().map(|written| {
+                    let (waiting_max, timeout) = (written.waiting, written.timeout);
+                    self.desk(Scheme::Basic, &written.name, DeskRules { waiting_max, timeout, breaker: None })
+                });
+                keys.chain(basic).collect()
+            },
         }
     }
 
@@ -78,17 +90,9 @@ impl Compiler<'_> {
         for file in written.public_key.iter().chain(set_file) {
             texts.push((file, self.read(&written.origin, file, PUBLIC_KEYS_BYTES_MAX)?));
         }
-        let of_policy = self.config.consumers.iter().flat_map(|consumer| {
-            let own = consumer.credentials.iter().filter(|credential| credential.jwt == written.name);
-            own.map(move |credential| (credential.subject.as_str(), consumer.name.as_str()))
-        });
-        let subjects: HashMap<Box<str>, Arc<Consumer>> = of_policy
-            .filter_map(|(subject, name)| Some((subject.into(), Arc::clone(consumers.get(name)?))))
-            .collect();
+        let subjects = self.subjects("jwt", &written.name, consumers);
         let described = Jwt { origin: Origin::command_line(), secret: Vec::new(), ..written.clone() };
-        let mut sorted: Vec<String> = subjects.iter().map(|pair| format!("{pair:?}")).collect();
-        sorted.sort();
-        let description = format!("{described:?} {sorted:?}");
+        let description = format!("{described:?} {:?}", sorted(&subjects));
         let secrets: Vec<&[u8]> = written.secret.iter().map(|secret| secret.as_bytes()).collect();
         let contents = texts.iter().map(|(_, text)| text.as_bytes()).chain(secrets.iter().copied());
         let fingerprint = auth::fingerprint(std::iter::once(description.as_bytes()).chain(contents));
@@ -132,6 +136,68 @@ impl Compiler<'_> {
                 .collect(),
             consumers: subjects,
             tally,
+        }))
+    }
+
+    /// Subjects of a policy that are consumers.
+    fn subjects(
+        &self,
+        kind: &str,
+        policy: &str,
+        consumers: &HashMap<&str, Arc<Consumer>>,
+    ) -> HashMap<Box<str>, Arc<Consumer>> {
+        let own = self.config.consumers.iter().flat_map(|consumer| {
+            let own = consumer.credentials.iter().filter(|credential| credential.policy() == (kind, policy));
+            own.map(move |credential| (credential.subject.as_str(), consumer.name.as_str()))
+        });
+        own.filter_map(|(subject, name)| Some((subject.into(), Arc::clone(consumers.get(name)?)))).collect()
+    }
+
+    fn basic(
+        &mut self,
+        written: &Basic,
+        consumers: &HashMap<&str, Arc<Consumer>>,
+    ) -> Option<Arc<BasicPolicy>> {
+        let text = self.read(&written.origin, &written.file, USERS_BYTES_MAX)?;
+        let subjects = self.subjects("basic", &written.name, consumers);
+        let described = Basic { origin: Origin::command_line(), ..written.clone() };
+        let description = format!("{described:?} {:?}", sorted(&subjects));
+        let fingerprint = auth::fingerprint([description.as_bytes(), text.as_bytes()]);
+        let previous = self.carried.basic(&written.name);
+        if let Some(same) = previous.filter(|policy| policy.fingerprint == fingerprint) {
+            return Some(Arc::clone(same));
+        }
+        let hashes = match auth::parse_htpasswd(&text) {
+            Ok(hashes) => hashes,
+            Err(error) => {
+                self.problems.push(Problem::new(&written.origin, format!("{}, {error}", written.file)));
+                return None;
+            }
+        };
+        if let Some((user, _)) = hashes.iter().find(|(_, hash)| !crate::passwords::check_hash(hash)) {
+            let what = format!("{}: the hash of user \"{user}\" cannot be used", written.file);
+            self.problems
+                .push(Problem::new(&written.origin, what).hint("make another one with: htpasswd -B"));
+            return None;
+        }
+        if hashes.is_empty() {
+            let what = format!("{}: there is no user in it", written.file);
+            self.warnings.push(Problem::new(&written.origin, what));
+        }
+        let Some(users) = Users::new(hashes) else {
+            self.problems.push(Problem::new(&written.origin, "this machine has no random numbers"));
+            return None;
+        };
+        Some(Arc::new(BasicPolicy {
+            name: written.name.as_str().into(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            fingerprint,
+            realm: written.realm.as_str().into(),
+            users,
+            consumers: subjects,
+            remember_s: written.remember.as_secs(),
+            allows_plain: written.allow_plain,
+            tally: previous.map_or_else(Arc::default, |policy| Arc::clone(&policy.tally)),
         }))
     }
 
@@ -278,6 +344,13 @@ pub(crate) fn beside(origin: &Origin, file: &str) -> PathBuf {
     Path::new(&*origin.file).parent().map_or_else(|| PathBuf::from(file), |folder| folder.join(file))
 }
 
+/// As it always looks, whatever order the table has.
+fn sorted(subjects: &HashMap<Box<str>, Arc<Consumer>>) -> Vec<String> {
+    let mut sorted: Vec<String> = subjects.iter().map(|pair| format!("{pair:?}")).collect();
+    sorted.sort();
+    sorted
+}
+
 fn identity(
     stored: &config::StoredKey,
     policy: &Arc<str>,
@@ -309,6 +382,11 @@ fn authenticate(written: &Written, access: &Access) -> Option<Authenticate> {
     for method in &written_methods.keys {
         let policy = access.keys.iter().find(|policy| *policy.name == *method.name)?;
         methods.push(Method::new(Check::Keys(Arc::clone(policy)), sources(method)));
+    }
+    for method in &written_methods.basic {
+        let policy = access.basic.iter().find(|policy| *policy.name == *method.name)?;
+        let desk = access.desk("basic", &policy.name)?;
+        methods.push(Method::new(Check::Basic(Arc::clone(policy), Arc::clone(desk)), Vec::new()));
     }
     Some(Authenticate {
         mode: if written.all_of.is_some() { Mode::AllOf } else { Mode::AnyOf },

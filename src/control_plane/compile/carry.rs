@@ -3,7 +3,7 @@
 //! It is found again by name, never by position: an endpoint by its upstream's name and its address, a route by its
 //! name, what is in use and the retry budget by the upstream's name.
 
-use auth::{JwtPolicy, KeysPolicy};
+use auth::{BasicPolicy, JwtPolicy, KeysPolicy};
 use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,6 +69,10 @@ impl<'s> Carried<'s> {
 
     pub(super) fn keys(&self, name: &str) -> Option<&'s Arc<KeysPolicy>> {
         self.access?.keys.iter().find(|policy| &*policy.name == name)
+    }
+
+    pub(super) fn basic(&self, name: &str) -> Option<&'s Arc<BasicPolicy>> {
+        self.access?.basic.iter().find(|policy| &*policy.name == name)
     }
 
     /// Whether the previous generation had endpoints in an upstream of that name.

@@ -34,7 +34,7 @@ use crate::compile::live::{Live, Wish};
 use crate::compile::{Compiled, Problem, compile_live};
 use crate::node::Node;
 use crate::notice::notice;
-use crate::{issuers, names, probes};
+use crate::{issuers, names, passwords, probes};
 use base::addr::Addr;
 use base::publish::Publisher;
 use config::Config;
@@ -84,6 +84,8 @@ pub(crate) struct Means {
     pub(crate) bound: Bound,
     pub(crate) entrances: Box<dyn Entrances>,
     pub(crate) wake: Wake,
+    /// Makes the calling thread stand back behind all others.
+    pub(crate) stand_back: fn(),
 }
 
 /// Owns everything that generations are made of.
@@ -102,6 +104,7 @@ pub(crate) struct Deployer {
     checks: probes::Running,
     resolving: names::Resolving,
     fetching: issuers::Fetching,
+    passwords: passwords::Passwords,
     /// Names whose addresses are not in force yet.
     fresh: Vec<names::Key>,
     orders: mpsc::Receiver<Order>,
@@ -128,11 +131,13 @@ impl Deployer {
             node.set_secrets(Arc::clone(secrets));
         }
         let generations = Generations::new(means.publishers, means.wake, &node.snapshot());
+        let node_workers = node.facts.workers;
         let deployer = Deployer {
             node,
             started: Arc::clone(&means.config),
             config: means.config,
             file: means.file,
+            passwords: passwords::Passwords::new(node_workers, means.stand_back),
             fetching: issuers::Fetching::new(means.last_good.clone()),
             last_good: means.last_good,
             history: History::default(),
@@ -155,6 +160,7 @@ impl Deployer {
     pub(crate) async fn run(mut self, door: Door) {
         self.resolving.follow(&self.node, &self.config, &door);
         self.fetching.follow(&self.node, &self.config, &self.node.snapshot());
+        self.passwords.follow(&self.node.snapshot());
         self.checks.observe();
         self.checks.follow(
             probes::plan(&self.config, &self.node.snapshot(), self.live.secrets.as_deref()),
@@ -297,6 +303,7 @@ impl Deployer {
         self.follow_checks(&snapshot);
         self.node.set_snapshot(Arc::clone(&snapshot));
         self.fetching.follow(&self.node, &self.config, &snapshot);
+        self.passwords.follow(&snapshot);
         self.node.deployed.succeed(began.elapsed());
         Ok(snapshot)
     }

@@ -75,6 +75,7 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Setup) -> F) {
                 Ok(())
             }),
             entrances: Box::new(NoEntrances),
+            stand_back: || {},
             wake: Box::new(move || {
                 counter.fetch_add(1, Relaxed);
             }),

@@ -72,6 +72,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
     let mut visit = Visit {
         request,
         client: facts.client,
+        is_secure: question.scheme == "https",
         unix_s: since_1970.as_secs(),
         now: base::Instant::ZERO,
         outgoing: &mut outgoing,

@@ -58,6 +58,11 @@ impl Client {
         if self.security.is_some() { "https" } else { "http" }
     }
 
+    /// Whether what the client sends is encrypted, as far as we or a trusted proxy know.
+    pub(crate) fn is_secure(&self, x: &Exchange) -> bool {
+        x.facts.proto.map_or(self.security.is_some(), |proto| proto == "https")
+    }
+
     /// Whether the connection was made for another name than `host`.
     pub(crate) fn is_misdirected(&self, host: &[u8]) -> bool {
         let Some(security) = &self.security else { return false };

@@ -8,8 +8,8 @@ use super::caller::Unjudged;
 use super::credentials::{Credential, Source};
 use super::{Caller, FilterStage, Hooks, HttpFilter, Refused, Verdict, Visit};
 use crate::Cause;
-use crate::ask::{Answer, Answered, Ask, Desk, Question};
-use auth::{Identity, JwtPolicy, KeysPolicy, Scheme, TokenError};
+use crate::ask::{Answer, Answered, Ask, Desk, Password, Question};
+use auth::{BasicPolicy, Credentials, Identity, JwtPolicy, KeysPolicy, Scheme, TokenError};
 use std::sync::Arc;
 
 /// How methods combine.
@@ -25,6 +25,8 @@ pub enum Check {
     /// Tokens, and where to ask for new keys of their issuer.
     Jwt(Arc<JwtPolicy>, Option<Arc<Desk>>),
     Keys(Arc<KeysPolicy>),
+    /// Users, and where their passwords are compared.
+    Basic(Arc<BasicPolicy>, Arc<Desk>),
 }
 
 /// One way to show who one is.
@@ -45,19 +47,25 @@ impl Method {
         let (scheme, name) = match &check {
             Check::Jwt(policy, _) => (Scheme::Jwt, &policy.name),
             Check::Keys(policy) => (Scheme::Keys, &policy.name),
+            Check::Basic(policy, _) => (Scheme::Basic, &policy.name),
         };
         if sources.is_empty() {
             sources.push(match scheme {
                 Scheme::Keys => Source::Field(b"X-Api-Key".as_slice().into()),
+                Scheme::Basic => Source::Scheme("Basic"),
                 _ => Source::Scheme("Bearer"),
             });
         }
-        let kind = match scheme {
-            Scheme::Keys => "ApiKey",
-            _ => "Bearer",
+        let challenge = match &check {
+            Check::Keys(_) => format!("ApiKey realm=\"{}\"", quoted(name)),
+            // RFC 7617 §2.1: names and passwords are UTF-8.
+            Check::Basic(policy, _) => {
+                format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(&policy.realm))
+            }
+            Check::Jwt(..) => format!("Bearer realm=\"{}\"", quoted(name)),
         };
         let label = format!("{scheme}:{name}").into();
-        let challenge = format!("{kind} realm=\"{}\"", quoted(name)).into();
+        let challenge = challenge.into();
         Method { check, sources, label, challenge }
     }
 
@@ -73,18 +81,19 @@ impl Method {
         found
     }
 
-    fn check(&self, credential: &[u8], visit: &mut Visit<'_, '_>) -> Result<Arc<Identity>, &'static str> {
-        match &self.check {
-            Check::Jwt(policy, _) => policy.check(credential, visit.unix_s, visit.memory),
-            Check::Keys(policy) => policy.check(credential, visit.unix_s),
-        }
-    }
-
     /// Whether the credential is one for this method and not for another that looks at the same place.
     fn is_for(&self, issuer: Option<&str>) -> bool {
         match &self.check {
             Check::Jwt(policy, _) => policy.issuer.issuer.as_deref().is_none_or(|own| Some(own) == issuer),
-            Check::Keys(_) => true,
+            Check::Keys(_) | Check::Basic(..) => true,
+        }
+    }
+
+    /// Whether a client may be told to show this kind of credential on its connection.
+    fn is_offered(&self, is_secure: bool) -> bool {
+        match &self.check {
+            Check::Basic(policy, _) => is_secure || policy.allows_plain,
+            Check::Jwt(..) | Check::Keys(_) => true,
         }
     }
 }
@@ -139,7 +148,7 @@ impl Authenticate {
                 }
             }
         }
-        self.nobody()
+        self.nobody(visit)
     }
 
     fn all(&self, visit: &mut Visit<'_, '_>) -> Verdict {
@@ -160,7 +169,7 @@ impl Authenticate {
             }
         }
         match shown {
-            0 => self.nobody(),
+            0 => self.nobody(visit),
             _ if shown == self.methods.len() => Verdict::Continue,
             _ => {
                 visit.caller.clear();
@@ -189,15 +198,66 @@ impl Authenticate {
     }
 
     fn ask(&self, place: usize, credential: &[u8], visit: &mut Visit<'_, '_>) -> Verdict {
-        match self.methods[place].check(credential, visit) {
+        let verdict = match &self.methods[place].check {
+            Check::Jwt(policy, desk) => {
+                let verdict = policy.check(credential, visit.unix_s, visit.memory);
+                let why = verdict.as_ref().err().copied();
+                if let Some((why, desk)) = why.zip(desk.as_ref())
+                    && let Some(verdict) = self.second_look(place, (policy, desk), why, credential, visit)
+                {
+                    return verdict;
+                }
+                verdict
+            }
+            Check::Keys(policy) => policy.check(credential, visit.unix_s),
+            Check::Basic(policy, desk) => match self.password(place, (policy, desk), credential, visit) {
+                Ok(verdict) => verdict,
+                Err(stop) => return stop,
+            },
+        };
+        match verdict {
             Ok(identity) => {
                 visit.caller.add(identity);
                 Verdict::Continue
             }
-            Err(why) => match self.second_look(place, why, credential, visit) {
-                Some(verdict) => verdict,
-                None => self.refuse(place, why, Cause::CredentialsInvalid, visit),
-            },
+            Err(why) => self.refuse(place, why, Cause::CredentialsInvalid, visit),
+        }
+    }
+
+    /// What is known of a user and a password, or what has to happen first.
+    fn password(
+        &self,
+        place: usize,
+        (policy, desk): (&BasicPolicy, &Arc<Desk>),
+        credential: &[u8],
+        visit: &mut Visit<'_, '_>,
+    ) -> Result<Result<Arc<Identity>, &'static str>, Verdict> {
+        if !self.methods[place].is_offered(visit.is_secure) {
+            return Err(self.refuse(place, "not_encrypted", Cause::CredentialsInsecure, visit));
+        }
+        let name = policy.fingerprint_of(credential, visit.memory);
+        let known = name.as_ref().and_then(|name| policy.recall(name, visit.unix_s, visit.memory));
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        match visit.caller.answered(place) {
+            Some(Answered::Answer(Answer::Who { verdict, .. })) => {
+                let verdict = verdict.clone();
+                policy.learn(name, visit.unix_s, &verdict, visit.memory);
+                Ok(verdict)
+            }
+            Some(Answered::Answer(_)) => Err(self.give_up(place, "failed", visit)),
+            Some(Answered::Not(why)) => {
+                let why = why.name();
+                Err(self.give_up(place, why, visit))
+            }
+            None => {
+                let Some(Credentials { user, password }) = Credentials::read(credential) else {
+                    return Ok(Err("malformed"));
+                };
+                let question = Question::Password(Password { user, password });
+                Err(Verdict::Suspend(Ask { desk: Arc::clone(desk), question, place }))
+            }
         }
     }
 
@@ -205,11 +265,11 @@ impl Authenticate {
     fn second_look(
         &self,
         place: usize,
+        (policy, desk): (&JwtPolicy, &Arc<Desk>),
         why: &'static str,
         token: &[u8],
         visit: &mut Visit<'_, '_>,
     ) -> Option<Verdict> {
-        let Check::Jwt(policy, Some(desk)) = &self.methods[place].check else { return None };
         let has_no_keys = why == TokenError::NoKeys.name();
         if !(has_no_keys || why == TokenError::UnknownKey.name() || why == TokenError::Signature.name()) {
             return None;
@@ -243,15 +303,22 @@ impl Authenticate {
         Verdict::Respond(cause)
     }
 
-    fn nobody(&self) -> Verdict {
-        if self.optional { Verdict::Continue } else { Verdict::Respond(Cause::CredentialsMissing) }
+    fn nobody(&self, visit: &Visit<'_, '_>) -> Verdict {
+        let is_asked = |method: &Method| method.is_offered(visit.is_secure);
+        match self.methods.is_empty() || self.methods.iter().any(is_asked) {
+            _ if self.optional => Verdict::Continue,
+            true => Verdict::Respond(Cause::CredentialsMissing),
+            // To ask would be to invite the client to send its password in the clear.
+            false => Verdict::Respond(Cause::CredentialsInsecure),
+        }
     }
 
     /// The values of `WWW-Authenticate` for an answer of this cause: one per scheme that is accepted, with what was wrong
     /// at the one that was tried (RFC 6750 §3, RFC 9110 §15.5.2).
-    pub fn challenges(&self, cause: Cause, caller: &Caller, scopes: &str) -> Vec<String> {
+    pub fn challenges(&self, cause: Cause, caller: &Caller, scopes: &str, is_secure: bool) -> Vec<String> {
         let mut challenges: Vec<String> = Vec::new();
-        for (place, method) in self.methods.iter().enumerate() {
+        let methods = self.methods.iter().enumerate();
+        for (place, method) in methods.filter(|(_, method)| method.is_offered(is_secure)) {
             let tried = caller.refused().is_some_and(|refused| refused.method == place);
             let mut challenge = method.challenge.to_string();
             match (&method.check, cause) {

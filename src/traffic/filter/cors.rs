@@ -146,6 +146,7 @@ mod tests {
         let verdict = cors.on_request_head(&mut Visit {
             request: parsed.request(),
             client: "192.0.2.1".parse().unwrap(),
+            is_secure: true,
             unix_s: 1,
             now: base::Instant::ZERO,
             outgoing: &mut Outgoing::default(),

@@ -79,6 +79,8 @@ pub struct Visit<'r, 'x> {
     pub request: Request<'r>,
     /// The address of the client, after trusted proxies.
     pub client: IpAddr,
+    /// The client's connection is encrypted, as far as we or a trusted proxy know.
+    pub is_secure: bool,
     /// Seconds since 1970.
     pub unix_s: u64,
     /// The clock of the worker.

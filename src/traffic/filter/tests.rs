@@ -11,6 +11,7 @@ fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgo
         &mut Visit {
             request: parsed.request(),
             client,
+            is_secure: true,
             unix_s: 1000,
             now: base::Instant::ZERO,
             outgoing,

@@ -3,6 +3,7 @@
 //! Nothing here sleeps. Waiting is done on conditions with a deadline, and a deadline that passes is a failure
 //! which says what was waited for.
 
+pub(crate) mod base64;
 pub(crate) mod client;
 pub(crate) mod dns;
 pub(crate) mod dnsmasq;

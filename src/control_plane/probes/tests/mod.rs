@@ -389,6 +389,7 @@ fn the_node_is_ready_when_every_endpoint_has_its_first_result() {
         bound: Box::new(|_| Ok(())),
         entrances: Box::new(NoEntrances),
         wake: Box::new(|| ()),
+        stand_back: || {},
         logs: Vec::new(),
         stats: Vec::new(),
         admin: Vec::new(),
