@@ -14,6 +14,11 @@ pub enum Addr {
 }
 
 impl Addr {
+    /// Whether it is a Unix socket that is found by a file; those whose names begin with `@` are not.
+    pub fn has_file(&self) -> bool {
+        matches!(self, Addr::Unix(path) if !path.as_os_str().as_encoded_bytes().starts_with(b"@"))
+    }
+
     /// The IP socket address, if it is one.
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {

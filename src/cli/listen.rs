@@ -9,7 +9,7 @@ use crate::passed::Passed;
 use base::addr::Addr;
 use base::ids::{ListenerId, SocketId};
 use data_plane::{Listening, Usher};
-use runtime::{BindOptions, Bound, DatagramOptions, bind, bind_datagrams};
+use runtime::{BindOptions, Bound, DatagramOptions, FileOptions, bind, bind_datagrams};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -153,7 +153,8 @@ impl Sockets {
                 }
                 let bound = match (listener.datagrams(), addr) {
                     (Some(_), Addr::Ip(ip)) => self.datagrams_for_all(*ip).map(|bound| (bound, None)),
-                    _ => self.bind_for_all(addr),
+                    _ => file_options(listener.socket_file.as_deref())
+                        .and_then(|file| self.bind_for_all(addr, file)),
                 };
                 let bound = bound.map_err(|error| BindError {
                     listener: listener.name.to_string(),
@@ -177,7 +178,11 @@ impl Sockets {
         Ok(())
     }
 
-    fn bind_for_all(&mut self, addr: &Addr) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
+    fn bind_for_all(
+        &mut self,
+        addr: &Addr,
+        file: FileOptions,
+    ) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
         let workers = self.ushers.len();
         if let Some(found) = self.passed.find(addr) {
             // Its file, if it has one, belongs to whoever made it.
@@ -194,9 +199,9 @@ impl Sockets {
                 Ok((std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?, None))
             }
             Addr::Unix(path) => {
-                let first = bind(addr, BindOptions::default())?;
-                let file = SocketFile(path.clone());
-                Ok((first.share(workers)?, Some(file)))
+                let first = bind(addr, BindOptions { file, ..BindOptions::default() })?;
+                let file = addr.has_file().then(|| SocketFile(path.clone()));
+                Ok((first.share(workers)?, file))
             }
             // `Passed::find` knows what is wrong with each of these.
             Addr::Passed(_) => Err(io::ErrorKind::NotFound.into()),
@@ -257,6 +262,32 @@ impl control_plane::Entrances for Sockets {
         }
         self.addrs()
     }
+}
+
+/// With numbers for the names of user and group.
+fn file_options(written: Option<&traffic::snapshot::SocketFile>) -> io::Result<FileOptions> {
+    let Some(written) = written else { return Ok(FileOptions::default()) };
+    Ok(FileOptions {
+        mode: written.mode.map(u32::from),
+        user: written.owner.as_deref().map(|name| number_of(name, "/etc/passwd", "user")).transpose()?,
+        group: written.group.as_deref().map(|name| number_of(name, "/etc/group", "group")).transpose()?,
+    })
+}
+
+/// The third field of the line of that name; a number is one already.
+fn number_of(name: &str, file: &str, kind: &str) -> io::Result<u32> {
+    if let Ok(number) = name.parse() {
+        return Ok(number);
+    }
+    let text = std::fs::read_to_string(file)?;
+    let fields = |line: &str| -> Option<u32> {
+        let mut fields = line.split(':');
+        if fields.next()? == name { fields.nth(1)?.parse().ok() } else { None }
+    };
+    text.lines().find_map(fields).ok_or_else(|| {
+        let what = format!("{file} has no {kind} \"{name}\"; write one that it has, or a number");
+        io::Error::new(io::ErrorKind::InvalidInput, what)
+    })
 }
 
 /// SO_REUSEPORT would let a second Ringway of the same user join in silently and take a share of the connections. A

@@ -122,6 +122,7 @@ static LISTENER: Node = Node {
     args: &["name"],
     children: &[
         values("bind"),
+        one("socket-file", &SOCKET_FILE),
         one("proxy-protocol", &PROXY_PROTOCOL),
         values("trusted-proxies"),
         flag("unsafe-underscore-fields"),
@@ -160,6 +161,8 @@ static UPSTREAM_TLS: Node = Node {
     later: &["crl", "pin"],
     ..EMPTY
 };
+
+static SOCKET_FILE: Node = Node { props: &["mode", "owner", "group"], ..EMPTY };
 
 static PROXY_PROTOCOL: Node = Node { args: &["mode"], props: &["from", "timeout"], ..EMPTY };
 
@@ -201,6 +204,7 @@ static TCP: Node = Node {
         values("bind"),
         value("upstream"),
         many("route", "routes", &TCP_ROUTE),
+        one("socket-file", &SOCKET_FILE),
         one("proxy-protocol", &PROXY_PROTOCOL),
         one("send-proxy", &SEND_PROXY),
         one("timeouts", &TCP_TIMEOUTS),

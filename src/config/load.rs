@@ -96,6 +96,7 @@ pub fn from_args_with_tcp<T: Clone + Into<Target>>(
             binds: tcp.to_vec(),
             upstream: "upstream".into(),
             routes: Vec::new(),
+            socket_file: None,
             proxy_protocol: None,
             send_proxy: None,
             timeouts: TcpTimeouts::default(),
@@ -146,6 +147,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         listeners: vec![Listener {
             name: "listen".into(),
             binds: listen.to_vec(),
+            socket_file: None,
             proxy_protocol: None,
             trusted_proxies: Vec::new(),
             unsafe_underscore_fields: false,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 
 use base::addr::Addr;
@@ -17,11 +17,22 @@ pub struct BindOptions {
     pub backlog: u32,
     /// Lets every worker listen with a socket of its own (SO_REUSEPORT, IP only). Default true.
     pub reuse_port: bool,
+    /// For a Unix socket with a file.
+    pub file: FileOptions,
+}
+
+/// Permissions and owner of the file of a Unix socket, set before anybody can connect; `None` leaves what the kernel makes of
+/// umask and user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileOptions {
+    pub mode: Option<u32>,
+    pub user: Option<u32>,
+    pub group: Option<u32>,
 }
 
 impl Default for BindOptions {
     fn default() -> Self {
-        BindOptions { backlog: 4096, reuse_port: true }
+        BindOptions { backlog: 4096, reuse_port: true, file: FileOptions::default() }
     }
 }
 
@@ -118,17 +129,36 @@ pub fn bind(addr: &Addr, options: BindOptions) -> io::Result<Bound> {
             }
             sys::set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1_i32)?;
         }
-        Addr::Unix(path) => remove_stale(path, &to)?,
+        Addr::Unix(path) if addr.has_file() => remove_stale(path, &to)?,
+        Addr::Unix(_) => {}
         // `SockAddr::new` has refused it.
         Addr::Passed(_) => {}
     }
     sys::bind(fd, &to)?;
+    // Nobody can connect before `listen`.
+    if let Addr::Unix(path) = addr
+        && addr.has_file()
+    {
+        options.file.apply(path)?;
+    }
     sys::listen(fd, i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
     let addr = match addr {
         Addr::Unix(_) | Addr::Passed(_) => addr.clone(),
         Addr::Ip(_) => sys::address(fd, End::Local).unwrap_or_else(|| addr.clone()),
     };
     Ok(Bound { socket: Held::Kernel(socket), addr, shared: false })
+}
+
+impl FileOptions {
+    fn apply(self, path: &Path) -> io::Result<()> {
+        if self.user.is_some() || self.group.is_some() {
+            std::os::unix::fs::chown(path, self.user, self.group)?;
+        }
+        match self.mode {
+            Some(mode) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Removes the file of a Unix socket on which nobody listens.

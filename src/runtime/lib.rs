@@ -74,7 +74,7 @@ pub mod sim {
     pub use crate::driver::sim::{Call, Faults, Net, SimOptions};
 }
 
-pub use crate::bind::{BindOptions, Bound, bind};
+pub use crate::bind::{BindOptions, Bound, FileOptions, bind};
 pub use crate::buffers::Buf;
 pub use crate::combine::{Either, race, select2};
 pub use crate::connect::{Connect, ConnectOptions, NoSource, try_source};

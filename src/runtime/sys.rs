@@ -76,7 +76,12 @@ pub(crate) struct SockAddr {
     len: socklen_t,
 }
 
+/// Bytes of a Unix address before its name.
+const UNIX_NAME_AT: usize = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+
 impl SockAddr {
+    /// A Unix path that begins with `@` is a name without a file (unix(7), abstract sockets).
+    ///
     /// Fails for Unix paths that do not fit (107 bytes), and for sockets that are open already.
     pub(crate) fn new(addr: &Addr) -> io::Result<SockAddr> {
         match addr {
@@ -95,7 +100,12 @@ impl SockAddr {
                 for (to, from) in unix.sun_path.iter_mut().zip(bytes) {
                     *to = from.cast_signed();
                 }
-                let len = std::mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
+                let mut len = UNIX_NAME_AT + bytes.len() + 1;
+                if bytes.starts_with(b"@") {
+                    // Such a name is as long as the address says; a zero at its end would belong to it.
+                    unix.sun_path[0] = 0;
+                    len -= 1;
+                }
                 Ok(SockAddr::store(unix, len))
             }
             Addr::Passed(_) => {
@@ -188,8 +198,12 @@ impl SockAddr {
             libc::AF_UNIX => {
                 // SAFETY: the kernel wrote a `sockaddr_un`, as the family says; the storage is large and aligned enough.
                 let unix = unsafe { *(&raw const self.storage).cast::<libc::sockaddr_un>() };
-                let path: Vec<u8> =
-                    unix.sun_path.iter().map(|b| b.cast_unsigned()).take_while(|&b| b != 0).collect();
+                let len = (self.len as usize).saturating_sub(UNIX_NAME_AT);
+                let mut path: Vec<u8> = unix.sun_path.iter().take(len).map(|b| b.cast_unsigned()).collect();
+                match path.first_mut() {
+                    Some(first @ 0) => *first = b'@',
+                    _ => path.truncate(path.iter().position(|&b| b == 0).unwrap_or(path.len())),
+                }
                 Some(Addr::Unix(PathBuf::from(std::ffi::OsStr::from_bytes(&path))))
             }
             _ => None,

@@ -92,6 +92,16 @@ impl Access {
     }
 }
 
+/// What becomes of the file of a Unix socket; what is left out stays as the process makes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketFile {
+    pub mode: Option<u16>,
+    /// Name or number.
+    pub owner: Option<String>,
+    /// Name or number.
+    pub group: Option<String>,
+}
+
 /// An entry point: where it listens and what it serves there.
 ///
 /// What only HTTP has is at its default where [`Listener::kind`] is another one.
@@ -102,6 +112,8 @@ pub struct Listener {
     pub kind: Kind,
     pub origin: Origin,
     pub binds: Vec<Addr>,
+    /// Whose its Unix sockets are; looked at when they are bound.
+    pub socket_file: Option<Box<SocketFile>>,
     pub http: HttpLimits,
     /// HTTP/2 for clients that begin with its preface; `None`: they are refused.
     pub http2: Option<Http2Limits>,

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::nginx::free_port;
-use crate::harness::{Client, Ending, Gate, Load, Origin, Reply, Ringway, wait_until};
+use crate::harness::{Client, Ending, Folder, Gate, Load, Origin, Reply, Ringway, wait_until};
 
 /// Listeners by name, address and what else they say; everything goes to `origin`, and `/name` to whoever wrote it.
 fn text(origin: &Origin, listeners: &[(&str, &str, &str)]) -> String {
@@ -231,6 +233,44 @@ both! {
         }
         alone(&ringway);
         ringway.stop_after(origin);
+    }
+
+    fn a_unix_socket_has_the_permissions_that_are_written_and_one_without_a_file_needs_none(io) {
+        let name = |of: &str| format!("ringway-{}-{io:?}-{of}", std::process::id());
+        let nameless = |of: &str| std::os::unix::net::SocketAddr::from_abstract_name(name(of)).expect("it is short");
+        let listener = UnixListener::bind_addr(&nameless("endpoint")).expect("the name is free");
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("Ringway connects");
+            let mut head = [0; 1024];
+            assert!(stream.read(&mut head).expect("a request") > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi").expect("sent");
+        });
+        let folder = Folder::new();
+        let ours = std::fs::metadata(folder.path()).expect("it is ours");
+        let file = folder.path().join("web.sock");
+        let text = format!(
+            "listener \"web\" {{ bind \"unix:{}\" \"unix:@{}\"; socket-file mode=\"0620\" owner=\"{}\" group=\"{}\"; }}\n\
+             upstream \"app\" {{ endpoint \"unix:@{}\"; }}\nsite \"*\" {{ route \"/\" upstream=\"app\"; route \"/fixed\" {{ respond 204; }}; }}\n",
+            file.display(), name("front"), ours.uid(), ours.gid(), name("endpoint"));
+        let ringway = Ringway::start(&text, io);
+        let found = std::fs::metadata(&file).expect("it is bound");
+        assert_eq!((found.mode() & 0o777, found.gid()), (0o620, ours.gid()));
+        for (path, expected) in [("/", "200 "), ("/fixed", "204 ")] {
+            let mut stream = UnixStream::connect_addr(&nameless("front")).expect("it listens");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: local.test\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).expect("it is open");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
+        }
+        server.join().expect("the endpoint has seen what it should");
+        ringway.stop();
+        assert!(!file.exists());
+
+        let wrong = text.replace(&format!("owner=\"{}\"", ours.uid()), "owner=\"nobody-of-that-name\"");
+        let (mut process, _folder) = Ringway::spawn(&wrong, io);
+        assert_eq!(process.wait().and_then(|status| status.code()), Some(1));
+        assert!(process.last_words().contains("/etc/passwd has no user \"nobody-of-that-name\""));
     }
 
     fn r124_listeners_that_come_and_go_under_load_cost_no_request(io) {

@@ -3,7 +3,7 @@
 use super::{Decoder, Scope};
 use crate::document::{Literal as Raw, Object, Scalar};
 use crate::literal::Bytes;
-use crate::model::{Http2, Listener, ListenerLimits, ListenerTimeouts, ListenerTls};
+use crate::model::{Http2, Listener, ListenerLimits, ListenerTimeouts, ListenerTls, SocketFile};
 use crate::problem::Code;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ impl Decoder<'_> {
         Listener {
             name: self.name(scope, "listener"),
             binds: self.literals(scope, "bind"),
+            socket_file: scope.member("socket-file").map(|file| self.socket_file(&file)),
             proxy_protocol: scope.member("proxy-protocol").map(|proxy| self.proxy_protocol(&proxy)),
             trusted_proxies: self.literals(scope, "trusted-proxies"),
             unsafe_underscore_fields: self.flag(scope, "unsafe-underscore-fields"),
@@ -26,6 +27,14 @@ impl Decoder<'_> {
             timeouts: self.listener_timeouts(&or_nothing("timeouts")),
             limits: self.listener_limits(&or_nothing("limits")),
             origin: self.origin(scope),
+        }
+    }
+
+    pub(super) fn socket_file(&mut self, scope: &Scope<'_>) -> SocketFile {
+        SocketFile {
+            mode: self.literal(scope, "mode"),
+            owner: self.text(scope, "owner"),
+            group: self.text(scope, "group"),
         }
     }
 

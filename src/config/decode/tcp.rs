@@ -22,6 +22,7 @@ impl Decoder<'_> {
             binds: self.literals(scope, "bind"),
             upstream: self.text(scope, "upstream").unwrap_or_default(),
             routes: scope.members("routes").iter().map(|route| self.tcp_route(route)).collect(),
+            socket_file: scope.member("socket-file").map(|file| self.socket_file(&file)),
             proxy_protocol: scope.member("proxy-protocol").map(|proxy| self.proxy_protocol(&proxy)),
             send_proxy: scope.member("send-proxy").map(|sent| self.send_proxy(&sent)),
             timeouts: TcpTimeouts {

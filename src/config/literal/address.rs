@@ -13,7 +13,7 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     Ip(SocketAddr),
-    /// An absolute path.
+    /// An absolute path, or `@` and a name for a socket without a file.
     Unix(PathBuf),
     /// The name of a socket that the process is started with.
     Passed(String),
@@ -105,7 +105,10 @@ fn passed(name: &str) -> Result<Address, Misread> {
 const PASSED_NAME_BYTES_MAX: usize = 255;
 
 fn unix(path: &str) -> Result<Address, Misread> {
-    if !path.starts_with('/') {
+    if path == "@" {
+        return Err(Misread::Because("a unix socket without a file needs a name behind the \"@\"".into()));
+    }
+    if !path.starts_with(['/', '@']) {
         return Err(Misread::Because("the path of a unix socket must be absolute".into()));
     }
     if path.len() > UNIX_PATH_BYTES_MAX {
@@ -207,7 +210,7 @@ mod tests {
 
     #[test]
     fn an_address_is_a_socket_or_a_unix_path_and_a_name_belongs_to_a_later_version() {
-        for text in ["127.0.0.1:80", "[::1]:8080", "unix:/run/web.sock"] {
+        for text in ["127.0.0.1:80", "[::1]:8080", "unix:/run/web.sock", "unix:@web"] {
             assert_eq!(Address::read(text).map(|address| address.to_string()), Ok(text.to_owned()));
         }
         assert_eq!(Address::read("api.internal:80"), Err(Misread::Later));
@@ -221,6 +224,7 @@ mod tests {
             "1.2.3.4:65536",
             "256.1.1.1:80",
             "unix:web.sock",
+            "unix:@",
             "a b:80",
         ] {
             assert!(matches!(Address::read(text), Err(Misread::Form | Misread::Because(_))), "{text}");

@@ -1,6 +1,6 @@
 //! Entry points: where we listen and what a client may cost there.
 
-use super::{ListenerTls, Origin, PerClient, ProxyProtocol};
+use super::{ListenerTls, Origin, PerClient, ProxyProtocol, SocketFile};
 use crate::literal::{Address, Bound, ByteRate, Bytes, Cidr, DurationText, duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
@@ -16,6 +16,9 @@ pub struct Listener {
     /// Addresses; at least one.
     #[serde(rename = "bind")]
     pub binds: Vec<Address>,
+    /// Whose its Unix sockets are, and who may connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_file: Option<SocketFile>,
     /// Who announces clients by the PROXY protocol. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,

@@ -19,6 +19,7 @@ mod payload;
 mod proxy_protocol;
 mod route;
 mod site;
+mod socket_file;
 mod sticky;
 mod tcp;
 mod tls;
@@ -50,6 +51,7 @@ pub use route::{
     RetryOn, Rewrite, Route, RouteLimits, RouteTimeouts, Share, Split,
 };
 pub use site::{Site, SiteLimits, SiteName, SiteTimeouts};
+pub use socket_file::{FileMode, SocketFile};
 pub use sticky::{SameSite, Secret, Sticky};
 pub use tcp::{Tcp, TcpLimits, TcpProtocol, TcpRetry, TcpRoute, TcpTimeouts};
 pub use tls::{Certificate, ClientAuth, ClientAuthMode, ListenerTls, TlsVersion, UnknownName, UpstreamTls};

@@ -1,6 +1,6 @@
 //! Entry points for plain TCP: bytes are passed on as they are.
 
-use super::{Origin, PerClient, ProxyProtocol, SendProxy, SiteName};
+use super::{Origin, PerClient, ProxyProtocol, SendProxy, SiteName, SocketFile};
 use crate::literal::{Address, DurationText, duration, optional_duration, words};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -21,6 +21,9 @@ pub struct Tcp {
     /// Choose the upstream by what clients say first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<TcpRoute>,
+    /// Whose its Unix sockets are, and who may connect.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_file: Option<SocketFile>,
     /// Who announces clients by the PROXY protocol. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,

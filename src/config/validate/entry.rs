@@ -144,6 +144,11 @@ impl Check<'_> {
                 let hint = Some("bind \"unix:/run/ringway/admin.sock\"".to_owned());
                 self.error(Code::Value, &admin.origin, &format!("/bind/{index}"), what, hint);
             }
+            if matches!(bind, Address::Unix(path) if path.to_string_lossy().starts_with('@')) {
+                let what = "a socket without a file is open to every user of the machine".to_owned();
+                let hint = Some("bind \"unix:/run/ringway/admin.sock\"".to_owned());
+                self.error(Code::Value, &admin.origin, &format!("/bind/{index}"), what, hint);
+            }
             if let Address::Ip(addr) = bind
                 && !addr.ip().is_loopback()
             {

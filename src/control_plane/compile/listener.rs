@@ -7,7 +7,7 @@ use base::addr::Addr;
 use base::limits::{Http2Limits, HttpLimits};
 use config::model::{Http2, ListenerLimits, ListenerTimeouts, PerClient};
 use config::{Address, Bound, Bytes};
-use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Presence, Route};
+use traffic::snapshot::{DownstreamTimeouts, Kind, Listener, Presence, Route, SocketFile};
 use traffic::source::CidrSet;
 
 impl Compiler<'_> {
@@ -28,6 +28,7 @@ impl Compiler<'_> {
                 kind: Kind::Http,
                 origin: origin(&written.origin),
                 binds: written.binds.iter().map(address).collect(),
+                socket_file: written.socket_file.as_ref().map(socket_file),
                 http: http_limits(&written.limits, body_bytes_max),
                 http2: http2(written),
                 timeouts: timeouts(&written.timeouts),
@@ -55,6 +56,14 @@ pub(super) fn address(written: &Address) -> Addr {
         Address::Unix(path) => Addr::Unix(path.clone()),
         Address::Passed(name) => Addr::Passed(name.as_str().into()),
     }
+}
+
+pub(super) fn socket_file(written: &config::model::SocketFile) -> Box<SocketFile> {
+    Box::new(SocketFile {
+        mode: written.mode.map(|mode| mode.0),
+        owner: written.owner.clone(),
+        group: written.group.clone(),
+    })
 }
 
 pub(super) fn bytes_or_unlimited(bound: Bound<Bytes>) -> u64 {

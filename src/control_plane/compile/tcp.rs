@@ -1,6 +1,6 @@
 //! TCP listeners: addresses, limits, timeouts, and where their connections go.
 
-use super::listener::{address, per_client};
+use super::listener::{address, per_client, socket_file};
 use super::proxy_protocol::{receive, send};
 use super::{Compiler, origin};
 use base::ids::UpstreamId;
@@ -39,6 +39,7 @@ impl Compiler<'_> {
                 }),
                 origin: origin(&written.origin),
                 binds: written.binds.iter().map(address).collect(),
+                socket_file: written.socket_file.as_ref().map(socket_file),
                 http2: None,
                 http: HttpLimits::DEFAULT,
                 timeouts: DownstreamTimeouts::default(),

@@ -35,6 +35,7 @@ impl Compiler<'_> {
                 }),
                 origin: origin(&written.origin),
                 binds: written.binds.iter().map(address).collect(),
+                socket_file: None,
                 http2: None,
                 proxy_protocol: None,
                 http: HttpLimits::DEFAULT,

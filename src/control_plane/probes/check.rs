@@ -5,8 +5,10 @@ use super::tls::Tls;
 use super::{datagram, exchange, grpc};
 use base::addr::Addr;
 use config::model::{GrpcCheck, Health as Written, HttpCheck, ProxyVersion, TcpCheck, UdpCheck};
+use std::ffi::OsStr;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -96,7 +98,18 @@ impl Check {
                 stream.set_nodelay(true)?;
                 self.over(stream, addr, name).await
             }
-            Addr::Unix(path) => self.over(UnixStream::connect(path).await?, addr, name).await,
+            Addr::Unix(path) if addr.has_file() => {
+                self.over(UnixStream::connect(path).await?, addr, name).await
+            }
+            Addr::Unix(path) => {
+                // The library writes names without a file as the kernel does, with a zero byte in front.
+                let mut name_of_socket = path.clone().into_os_string().into_encoded_bytes();
+                if let Some(first) = name_of_socket.first_mut() {
+                    *first = 0;
+                }
+                let stream = UnixStream::connect(OsStr::from_bytes(&name_of_socket)).await?;
+                self.over(stream, addr, name).await
+            }
             Addr::Passed(_) => Err(Finding::Unprepared("it is no address".to_owned())),
         }
     }
