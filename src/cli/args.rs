@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Tell a running Ringway to read its configuration again
     #[command(after_help = help::RELOAD_SHORT, after_long_help = help::RELOAD)]
     Reload(Reload),
+    /// Tell a running Ringway to stop gracefully, perhaps after a pause in which it is not ready but serves
+    #[command(after_help = help::DRAIN_SHORT, after_long_help = help::DRAIN)]
+    Drain(Drain),
     /// Send a configuration file to a running Ringway and put it into force
     #[command(after_help = help::APPLY_SHORT, after_long_help = help::APPLY)]
     Apply(Apply),
@@ -75,6 +78,9 @@ pub(crate) struct Run {
     /// Keep what is in force in this directory, and start with it when the file is broken
     #[arg(long, value_name = "DIR", conflicts_with_all = ["listen", "tcp"])]
     pub(crate) last_good: Option<PathBuf>,
+    /// On SIGTERM be not ready for so long, such as 5s, before listening ends [default: no pause]
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub(crate) drain_pause: Option<u64>,
     #[command(flatten)]
     pub(crate) short: ShortForm,
 }
@@ -239,6 +245,25 @@ pub(crate) struct Reload {
     /// Go back after so long, such as 60s, unless `ringway confirm` comes first
     #[arg(long, value_name = "TIME", value_parser = parse_seconds, conflicts_with = "dry_run")]
     pub(crate) confirm: Option<u64>,
+    /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Drain {
+    /// Admin address, `IP:PORT` or `unix:PATH` [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDR", value_parser = parse_admin, conflicts_with = "config")]
+    pub(crate) admin: Option<AdminAddr>,
+    /// Take the admin address from this configuration file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Go on accepting for so long, such as 5s, while /ready already says no [default: no pause]
+    #[arg(long, value_name = "TIME", value_parser = parse_seconds)]
+    pub(crate) pause: Option<u64>,
+    /// Do not stop after all; possible while the pause lasts
+    #[arg(long, conflicts_with = "pause")]
+    pub(crate) undo: bool,
     /// Print what the admin API answers, as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -31,7 +31,8 @@ Standard error says where it listens, one line per address; port 0 is replaced b
 
 Signals:
   SIGTERM, SIGINT   stop gracefully: /ready answers 503, nothing new is accepted, what was accepted
-                    is finished within 30 seconds; a second one ends at once with status 1
+                    is finished within 30 seconds; a second one ends at once with status 1.
+                    With --drain-pause listening ends only after the pause
   SIGHUP            read CONFIG again, as `ringway reload` does; the outcome is on standard error
   SIGUSR1           reopen log files, after they were moved away
 
@@ -155,6 +156,20 @@ Examples:
   ringway reload --config /etc/ringway/ringway.kdl --json
 
 Exit status: 0 when it is in force; 1 when it could not be done; 2 when the configuration is wrong.";
+
+pub(crate) const DRAIN_SHORT: &str = "`ringway drain --help` shows examples and exit statuses.";
+pub(crate) const DRAIN: &str = "\
+The running process answers 503 at /ready at once. After the pause it accepts nothing new, ends every
+connection with its next response (`Connection: close`, GOAWAY on HTTP/2), and ends itself when nothing
+is under way any more, or 30 s after the pause.
+
+Examples:
+  ringway drain                               at 127.0.0.1:9901, without a pause
+  ringway drain --pause 5s                    so that load balancers in front notice first
+  ringway drain --undo                        while the pause lasts: go on serving
+  ringway drain --admin unix:/run/ringway/admin.sock
+
+Exit status: 0 when it drains (or goes on, with --undo); 1 when it could not be asked or cannot do it.";
 
 pub(crate) const APPLY_SHORT: &str = "`ringway apply --help` shows examples and exit statuses.";
 pub(crate) const APPLY: &str = "\

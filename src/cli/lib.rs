@@ -15,6 +15,7 @@ mod capacity;
 mod check;
 mod cpu;
 mod demo;
+mod drain;
 mod egress;
 mod endpoint;
 mod exit;
@@ -74,6 +75,7 @@ fn perform(command: Command) -> Exit {
         Command::Rollback(args) => history::rollback(&args),
         Command::History(args) => history::history(&args),
         Command::Reload(args) => reload::reload(&args),
+        Command::Drain(args) => drain::drain(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Keys(args) => keys::keys(&args),
         Command::Version(args) => version::version(&args),

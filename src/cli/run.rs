@@ -7,6 +7,7 @@ use crate::serve::{Main, Unwatched};
 use crate::start::{self, From};
 use config::{Address, Loaded, NoAddress, Problems, Target, model};
 use std::path::Path;
+use std::time::Duration;
 
 pub(crate) fn run(args: Run) -> Exit {
     let mut from = From {
@@ -19,14 +20,15 @@ pub(crate) fn run(args: Run) -> Exit {
         Some(file) => of_file(file, &mut from),
         None => from_words(&args.short).map_err(|error| complain(Exit::Refused, error, None)),
     };
-    serve(loaded, from).unwrap_or_else(|exit| exit)
+    let pause = Duration::from_secs(args.drain_pause.unwrap_or(0));
+    serve(loaded, from, pause).unwrap_or_else(|exit| exit)
 }
 
-fn serve(loaded: Result<Loaded, Exit>, from: From<'_>) -> Result<Exit, Exit> {
+fn serve(loaded: Result<Loaded, Exit>, from: From<'_>, pause: Duration) -> Result<Exit, Exit> {
     let loaded = loaded?;
     let main = Main::new().map_err(|error| complain(Exit::Failed, format_args!("signals: {error}"), None))?;
     let node = start::start(loaded, from)?;
-    Ok(main.serve(node, &mut Unwatched))
+    Ok(main.serve(node, pause, &mut Unwatched))
 }
 
 /// What the file says or, if it is broken and that was asked for, what was in force last.

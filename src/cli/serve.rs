@@ -1,20 +1,22 @@
 //! The life of a serving process between its start and its end: signals, workers that end, a tick for whoever watches.
 //!
 //! ```text
-//!            SIGTERM, SIGINT                all workers ended
-//!  Serving ───────────────────▶ Draining ───────────────────▶ logs flushed, exit
-//!     │                            │  another signal: cut what is open, exit status 1
-//!     └── a worker ended by itself ┘  exit status 1, or 101 when it panicked
+//!      SIGTERM, SIGINT, /v1/drain     the pause is over             all workers ended
+//!  Serving ───────────────▶ Announced ─────────────────▶ Draining ───────────────────▶ logs flushed, exit
+//!     ▲ │                       │                            │  another signal: cut what is open, exit status 1
+//!     └─┼──── {"undo": true} ───┘                            │
+//!       └──────────── a worker ended by itself ──────────────┘  exit status 1, or 101 when it panicked
 //! ```
 
 use crate::exit::{Exit, complain, say};
 use crate::notify::{READY, STOPPING, notify};
 use crate::start::Node;
 use crate::workers::Ending;
+use control_plane::{Draining, ProcessOrder, ProcessOrders};
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::time::{MissedTickBehavior, interval_at, sleep_until};
 
 /// Signals that we act on. From the moment this exists they no longer have their default effect.
 pub(crate) struct Signals {
@@ -62,62 +64,155 @@ impl Main {
     }
 
     /// Serves until a signal or a failure, then ends everything in order.
-    pub(crate) fn serve(mut self, node: Node, watch: &mut dyn Watch) -> Exit {
-        let exit = self.runtime.block_on(serve(&mut self.signals, node, watch));
+    /// SIGTERM only makes it not ready for `pause` before it stops.
+    pub(crate) fn serve(mut self, node: Node, pause: Duration, watch: &mut dyn Watch) -> Exit {
+        let exit = self.runtime.block_on(serve(&mut self.signals, node, pause, watch));
         self.runtime.shutdown_background();
         exit
     }
 }
 
-async fn serve(signals: &mut Signals, mut node: Node, watch: &mut dyn Watch) -> Exit {
+async fn serve(signals: &mut Signals, mut node: Node, pause: Duration, watch: &mut dyn Watch) -> Exit {
     let Signals { terminate, interrupt, reopen, reload } = signals;
-    let mut running = node.workers.count();
+    let mut orders = node.control.take_orders();
+    let mut serving =
+        Serving { running: node.workers.count(), node, draining: Draining::No, exit: Exit::Good };
     notify(READY);
-    let mut exit = Exit::Good;
-    let mut draining = false;
     let second = Duration::from_secs(1);
-    let mut ticks = interval_at(Instant::now() + second, second);
+    let mut ticks = interval_at((Instant::now() + second).into(), second);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while running > 0 {
-        let stop = tokio::select! {
-            Some((id, ending)) = node.endings.recv() => {
-                running -= 1;
-                exit = worse(exit, after_ending(id.0, &ending, draining, running));
-                running > 0
-            }
-            name = stopping(terminate, interrupt) => {
-                if draining {
-                    say(format_args!("{name} again: cutting what is open"));
-                    exit = worse(exit, Exit::Failed);
-                    node.workers.stop_now();
-                } else {
-                    say(format_args!("{name}: finishing what was accepted; once more to end at once"));
-                }
-                true
-            }
-            Some(()) = reopen.recv() => {
-                node.control.reopen_logs();
-                false
-            }
+    while serving.running > 0 {
+        let begins = serving.begins();
+        tokio::select! {
+            Some((id, ending)) = serving.node.endings.recv() => serving.ended(id.0, &ending),
+            name = stopping(terminate, interrupt) => serving.signalled(name, pause),
+            order = next(&mut orders) => serving.ordered(order),
+            () = sleep_until(begins.unwrap_or_else(Instant::now).into()), if begins.is_some() => serving.begin(),
+            Some(()) = reopen.recv() => serving.node.control.reopen_logs(),
             Some(()) = reload.recv() => {
-                if !node.control.reload("SIGHUP") {
+                if !serving.node.control.reload("SIGHUP") {
                     say("SIGHUP: too much waits already; send it again later");
                 }
-                false
             }
-            _ = ticks.tick(), if !draining => !watch.tick(&node),
-        };
-        if stop && !draining {
-            draining = true;
-            notify(STOPPING);
-            node.control.begin_drain();
-            node.workers.stop_gracefully();
+            _ = ticks.tick(), if serving.draining == Draining::No => {
+                if !watch.tick(&serving.node) {
+                    serving.begin();
+                }
+            }
         }
     }
-    let Node { control, workers, .. } = node;
+    let Serving { node: Node { control, workers, .. }, exit, .. } = serving;
     workers.join();
     control.stop();
     exit
+}
+
+/// What the admin API asks next.
+async fn next(orders: &mut Option<ProcessOrders>) -> ProcessOrder {
+    match orders {
+        Some(orders) => orders.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A process that serves, and how far it is on the way to its end.
+struct Serving {
+    node: Node,
+    /// Workers that have not ended.
+    running: usize,
+    draining: Draining,
+    /// The worst that has happened.
+    exit: Exit,
+}
+
+impl Serving {
+    /// When the pause before a drain is over.
+    fn begins(&self) -> Option<Instant> {
+        match self.draining {
+            Draining::Announced { until } => Some(until),
+            Draining::No | Draining::Begun => None,
+        }
+    }
+
+    fn ended(&mut self, id: u16, ending: &Ending) {
+        self.running -= 1;
+        let draining = self.draining == Draining::Begun;
+        self.exit = worse(self.exit, after_ending(id, ending, draining, self.running));
+        if self.running > 0 {
+            self.begin();
+        }
+    }
+
+    fn signalled(&mut self, name: &str, pause: Duration) {
+        match self.draining {
+            Draining::Begun => {
+                say(format_args!("{name} again: cutting what is open"));
+                self.exit = worse(self.exit, Exit::Failed);
+                self.node.workers.stop_now();
+            }
+            Draining::No if !pause.is_zero() => {
+                say(format_args!(
+                    "{name}: not ready any more, listening for another {} s; once more to stop listening now",
+                    pause.as_secs()
+                ));
+                self.announce(pause);
+            }
+            Draining::No | Draining::Announced { .. } => {
+                say(format_args!("{name}: finishing what was accepted; once more to end at once"));
+                self.begin();
+            }
+        }
+    }
+
+    fn ordered(&mut self, order: ProcessOrder) {
+        // Whoever asked may have gone away.
+        match order {
+            ProcessOrder::Drain { pause, by, answer } => {
+                let done = if self.draining == Draining::Begun {
+                    Err("it drains already".to_owned())
+                } else {
+                    say(format_args!("drain after {} s, asked by {by}", pause.as_secs()));
+                    if pause.is_zero() {
+                        self.begin()
+                    } else {
+                        self.announce(pause)
+                    }
+                    Ok(())
+                };
+                let _ = answer.send(done);
+            }
+            ProcessOrder::Resume { by, answer } => {
+                let done = match self.draining {
+                    Draining::No => Err("there is no drain to undo".to_owned()),
+                    Draining::Begun => Err("it is too late: listening has ended".to_owned()),
+                    Draining::Announced { .. } => {
+                        say(format_args!("goes on instead of draining, asked by {by}"));
+                        self.set(Draining::No);
+                        Ok(())
+                    }
+                };
+                let _ = answer.send(done);
+            }
+        }
+    }
+
+    fn announce(&mut self, pause: Duration) {
+        self.set(Draining::Announced { until: Instant::now() + pause });
+    }
+
+    /// Nothing new is accepted from here on.
+    fn begin(&mut self) {
+        if self.draining != Draining::Begun {
+            self.set(Draining::Begun);
+            notify(STOPPING);
+            self.node.workers.stop_gracefully();
+        }
+    }
+
+    fn set(&mut self, draining: Draining) {
+        self.draining = draining;
+        self.node.control.set_draining(draining);
+    }
 }
 
 /// The name of the signal that asks us to stop.

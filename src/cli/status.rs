@@ -80,10 +80,14 @@ fn for_people(status: &Value, upstreams: &Value) -> String {
     let mut text = String::new();
     let number = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |number| number.to_string());
     let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let pause_left = &status["drain"]["pause_left_seconds"];
     let state = match (status["draining"].as_bool(), status["ready"].as_bool()) {
-        (Some(true), _) => "draining",
-        (_, Some(true)) => "ready",
-        _ => "not ready",
+        (Some(true), _) if pause_left.is_number() => {
+            format!("not ready, draining in {} s", pause_left.as_f64().unwrap_or(0.0))
+        }
+        (Some(true), _) => "draining".to_owned(),
+        (_, Some(true)) => "ready".to_owned(),
+        _ => "not ready".to_owned(),
     };
     // Writing to a String cannot fail, here and below.
     let _ = writeln!(

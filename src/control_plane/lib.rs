@@ -11,6 +11,7 @@
 //!   deploy/      the door through which later generations get into force
 //!   explain/     what becomes of a request, and why
 //!   names/       what names of endpoints stand for
+//!   process.rs   orders to the process as a whole
 //!   watch.rs     the configuration file, watched          last_good.rs the last one in force, on disk
 //!   service/     services that Ringway itself asks        issuers/     keys of issuers of tokens, fetched
 //!   passwords/   comparing passwords, on threads of their own
@@ -33,6 +34,7 @@ mod overload;
 mod passwords;
 mod plane;
 mod probes;
+mod process;
 mod service;
 mod telemetry;
 mod watch;
@@ -45,4 +47,5 @@ pub use explain::{Explanation, Question, Subject, Unclear, explain};
 pub use last_good::last_good;
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
+pub use process::{Draining, ProcessOrder, ProcessOrders};
 pub use telemetry::access_log::Formatter;

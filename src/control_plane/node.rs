@@ -7,11 +7,12 @@ use crate::deploy::{Figures, History, Reloads};
 use crate::issuers::Issuers;
 use crate::names::Names;
 use crate::probes::{Board, Panics};
+use crate::process::{Draining, Process};
 use crate::telemetry::access_log;
 use base::Instant;
 use base::addr::Addr;
 use config::Config;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 use traffic::Snapshot;
@@ -57,7 +58,9 @@ pub(crate) struct Node {
     pub(crate) deployed: Figures,
     pub(crate) names: Names,
     pub(crate) issuers: Issuers,
-    draining: AtomicBool,
+    /// The way to whoever started the workers.
+    pub(crate) process: Process,
+    draining: Mutex<Draining>,
     snapshot: Mutex<Arc<Snapshot>>,
     live: Mutex<Arc<Live>>,
     pub(crate) reloads: Reloads,
@@ -95,6 +98,7 @@ impl Node {
         access_log: Option<Arc<access_log::Shared>>,
         snapshot: Arc<Snapshot>,
         in_force: InForce,
+        process: Process,
     ) -> Self {
         Node {
             listening: Mutex::new(facts.listeners.clone()),
@@ -109,7 +113,8 @@ impl Node {
             deployed: Figures::default(),
             names: Names::default(),
             issuers: Issuers::default(),
-            draining: AtomicBool::new(false),
+            process,
+            draining: Mutex::default(),
             snapshot: Mutex::new(snapshot),
             live: Mutex::default(),
             reloads: Reloads::default(),
@@ -186,13 +191,17 @@ impl Node {
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = live;
     }
 
-    /// From now on `/ready` says no.
-    pub(crate) fn begin_drain(&self) {
-        self.draining.store(true, Ordering::Release);
+    /// A graceful stop goes on; while there is one `/ready` says no.
+    pub(crate) fn set_draining(&self, draining: Draining) {
+        *self.draining.lock().unwrap_or_else(PoisonError::into_inner) = draining;
+    }
+
+    pub(crate) fn draining(&self) -> Draining {
+        *self.draining.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.draining() != Draining::No
     }
 
     pub(crate) fn now(&self) -> Instant {

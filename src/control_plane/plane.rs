@@ -5,6 +5,7 @@ use crate::certificates::{self, Secrets};
 use crate::deploy::{Bound, Deployer, Door, Entrances, Means, Replacement, Wake, Wanted};
 use crate::node::{InForce, Node, NodeFacts};
 use crate::notice::notice;
+use crate::process::{self, Draining, ProcessOrders};
 use crate::telemetry::access_log::{AccessLog, Reopener};
 use crate::{names, probes};
 use base::Instant;
@@ -75,6 +76,7 @@ pub enum ReadyState {
 #[derive(Debug)]
 pub struct ControlPlane {
     node: Arc<Node>,
+    orders: Option<ProcessOrders>,
     door: Door,
     admin: Vec<Addr>,
     log: Option<AccessLog>,
@@ -98,7 +100,9 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
     };
     let in_force = InForce::first(Arc::clone(&config), source, start.node.started);
     let snapshot = Arc::clone(&start.snapshot);
-    let node = Arc::new(Node::new(start.node, start.stats, start.clock, shared_log, snapshot, in_force));
+    let (process, orders) = process::channel();
+    let node = Node::new(start.node, start.stats, start.clock, shared_log, snapshot, in_force, process);
+    let node = Arc::new(node);
     node.first_round.expect(probes::plan(&config, &start.snapshot, start.secrets.as_deref()).len());
     for (upstream, name, _) in names::of(&config) {
         node.names.expect(names::key(&upstream.name, name), Some(node.now()));
@@ -132,7 +136,7 @@ pub fn spawn(start: Start) -> io::Result<ControlPlane> {
         // Lookups of names would hold a blocking thread; nothing else does, and the process must be able to end.
         runtime.shutdown_timeout(Duration::from_millis(100));
     })?;
-    Ok(ControlPlane { node, door: for_orders, admin, log, thread, stop })
+    Ok(ControlPlane { node, orders: Some(orders), door: for_orders, admin, log, thread, stop })
 }
 
 async fn run(
@@ -173,9 +177,14 @@ impl ControlPlane {
         self.node.snapshot()
     }
 
-    /// `/ready` says 503 from now on; nothing else changes.
-    pub fn begin_drain(&self) {
-        self.node.begin_drain();
+    /// How far a graceful stop is: `/ready` says 503 while there is one. Nothing else changes.
+    pub fn set_draining(&self, draining: Draining) {
+        self.node.set_draining(draining);
+    }
+
+    /// What the admin API asks of the process; `None` the second time.
+    pub fn take_orders(&mut self) -> Option<ProcessOrders> {
+        self.orders.take()
     }
 
     /// Reads the configuration file again and puts it into force; what becomes of it is logged. False when too much

@@ -17,6 +17,7 @@ mod balancing;
 mod basic;
 mod cors;
 mod datagrams;
+mod drain;
 mod endpoints;
 mod explain;
 mod faults;

@@ -58,7 +58,7 @@ fn perform(args: &Demo) -> Result<Exit, Exit> {
         return Err(exit);
     }
     let mut watched = Watched { live: Live::new(&node), seconds_left: args.seconds };
-    let exit = main.serve(node, &mut watched);
+    let exit = main.serve(node, std::time::Duration::ZERO, &mut watched);
     upstreams.stop();
     say("the demo has ended");
     Ok(exit)

@@ -10,11 +10,13 @@
 //!   status.rs   /v1/status                                 upstreams.rs, admission.rs  /v1/upstreams
 //!   overload.rs how hard pressed the node is, in /v1/status
 //!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
+//!   drain.rs    /v1/drain
 //!   config.rs   /v1/config, /v1/reload, /v1/history …                   explain.rs   /v1/explain
 //! ```
 
 mod admission;
 mod config;
+mod drain;
 mod endpoint;
 mod explain;
 mod flows;
@@ -65,6 +67,7 @@ fn changes(reach: guard::Reach) -> Router<Asked> {
     Router::new()
         .route("/v1/upstreams/{upstream}/endpoints/{address}", post(endpoint::set))
         .route("/v1/reload", post(config::reload))
+        .route("/v1/drain", post(drain::drain))
         .route("/v1/confirm", post(config::confirm))
         .route("/v1/rollback", post(config::rollback))
         .route("/v1/explain", post(explain::ask).layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX)))

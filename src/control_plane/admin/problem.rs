@@ -62,7 +62,7 @@ pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Response {
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail);
     let allowed = match uri.path() {
         "/v1/config" => "GET, HEAD, PUT",
-        "/v1/reload" | "/v1/explain" | "/v1/confirm" | "/v1/rollback" => "POST",
+        "/v1/reload" | "/v1/drain" | "/v1/explain" | "/v1/confirm" | "/v1/rollback" => "POST",
         path if path.contains("/endpoints/") => "POST",
         _ => "GET, HEAD",
     };

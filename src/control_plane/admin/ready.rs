@@ -2,6 +2,7 @@
 
 use super::problem::Problem;
 use crate::node::Node;
+use crate::process::Draining;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -29,8 +30,13 @@ pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response {
 /// Why traffic should not be sent here; empty when it should.
 pub(crate) fn reasons(node: &Node) -> Vec<String> {
     let mut reasons = Vec::new();
-    if node.is_draining() {
-        reasons.push("draining: the node is about to stop".to_owned());
+    match node.draining() {
+        Draining::No => {}
+        Draining::Announced { .. } => {
+            reasons
+                .push("draining: the node is about to stop, and accepts connections until then".to_owned());
+        }
+        Draining::Begun => reasons.push("draining: the node is about to stop".to_owned()),
     }
     reasons.extend(crate::overload::reason(node));
     let unchecked = node.first_round.unfinished();

@@ -21,6 +21,9 @@ pub(super) struct Status {
     ready: bool,
     reasons: Vec<String>,
     draining: bool,
+    /// Left out while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drain: Option<Drain>,
     generation: u64,
     generations: Generations,
     config: Config,
@@ -38,6 +41,16 @@ pub(super) struct Status {
     #[serde(skip_serializing_if = "Option::is_none")]
     budget: Option<crate::budget::Budget>,
     access_log: Option<AccessLog>,
+}
+
+/// A graceful stop.
+#[derive(Serialize)]
+struct Drain {
+    /// `announced` or `begun`.
+    state: &'static str,
+    /// How long connections are still accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pause_left_seconds: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -197,6 +210,7 @@ fn collect(node: &Node) -> Status {
         ready: reasons.is_empty(),
         reasons,
         draining: node.is_draining(),
+        drain: drain(node),
         generation: snapshot.generation,
         generations: Generations {
             alive: node.deployed.alive(),
@@ -230,6 +244,12 @@ fn collect(node: &Node) -> Status {
             failing: log.is_in_trouble(),
         }),
     }
+}
+
+fn drain(node: &Node) -> Option<Drain> {
+    let draining = node.draining();
+    let pause = draining.pause_left().map(|left| left.as_secs_f64().ceil());
+    Some(Drain { state: draining.name()?, pause_left_seconds: pause })
 }
 
 fn config(node: &Node) -> Config {

@@ -109,7 +109,7 @@ fn readiness_ends_when_draining_begins_and_life_goes_on() {
     let node = start();
     assert_eq!(node.plane.ready_state(), ReadyState::Ready);
     assert_eq!(node.get_json("/ready")["ready"], true);
-    node.plane.begin_drain();
+    node.plane.set_draining(crate::Draining::Begun);
     let (head, body) = node.get("/ready");
     assert!(
         head.starts_with("http/1.1 503 ") && head.contains("content-type: application/problem+json"),

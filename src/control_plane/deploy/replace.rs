@@ -5,6 +5,7 @@
 use super::{Deployer, Ready, compiled};
 use crate::node::InForce;
 use crate::notice::notice;
+use crate::process::Draining;
 use config::{Change, Changes, Config, Format, Loaded, Problem, Problems, Sealed};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -110,7 +111,7 @@ impl Deployer {
 
     async fn try_replace(&mut self, replacement: Replacement) -> Result<Replaced, NotReplaced> {
         let Replacement { wanted, dry_run, expected, confirm, by: _ } = replacement;
-        if self.node.is_draining() {
+        if self.node.draining() == Draining::Begun {
             return Err(NotReplaced::Stopping);
         }
         let in_force = self.node.in_force();

@@ -59,7 +59,15 @@ fn run<F: Future<Output = ()>>(test: impl FnOnce(Setup) -> F) {
         let config = Arc::new(config);
         let in_force = InForce::first(Arc::clone(&config), "test.kdl".to_owned(), SystemTime::UNIX_EPOCH);
         let clock = || base::Instant::ZERO;
-        let node = Arc::new(Node::new(facts, Vec::new(), clock, None, Arc::clone(&first), in_force));
+        let node = Arc::new(Node::new(
+            facts,
+            Vec::new(),
+            clock,
+            None,
+            Arc::clone(&first),
+            in_force,
+            crate::process::channel().0,
+        ));
         let (publisher, mut worker) = publish::channel();
         worker.retire(first);
         let woken = Arc::new(AtomicUsize::new(0));

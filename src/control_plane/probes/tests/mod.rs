@@ -279,7 +279,15 @@ fn watch(probe: Probe) -> Watch {
         &[config::Address::Ip("127.0.0.1:9".parse().unwrap())],
     );
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
-    let node = Arc::new(Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot, in_force(config)));
+    let node = Arc::new(Node::new(
+        facts(),
+        Vec::new(),
+        || Instant::ZERO,
+        None,
+        snapshot,
+        in_force(config),
+        crate::process::channel().0,
+    ));
     node.first_round.expect(1);
     Watch {
         node,

@@ -20,7 +20,15 @@ fn node(endpoints: u16, written: &str) -> Node {
     );
     let config = config::parse(&text, "test.kdl", Format::Kdl, &Sealed).unwrap().config;
     let snapshot = Arc::new(compile(&config, 1, None).unwrap().snapshot);
-    Node::new(facts(), Vec::new(), || Instant::ZERO, None, snapshot, in_force(config))
+    Node::new(
+        facts(),
+        Vec::new(),
+        || Instant::ZERO,
+        None,
+        snapshot,
+        in_force(config),
+        crate::process::channel().0,
+    )
 }
 
 /// A thousand attempts on each endpoint, of which every `of`th fails, by endpoint; never two in a row.
