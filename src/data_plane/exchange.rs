@@ -2,6 +2,7 @@
 //!
 //! Exchanges are kept and reused with their buffers, so that a request on a warm worker allocates nothing for them.
 
+use crate::relay::Trailers;
 use crate::worker::Generation;
 use base::Instant;
 use base::ids::{EndpointId, RouteId, UpstreamId};
@@ -128,6 +129,8 @@ pub(crate) struct Upload {
     pub(crate) continued: bool,
     /// Payload bytes so far.
     pub(crate) bytes: u64,
+    /// What follows the body; known when it is behind us.
+    pub(crate) trailers: Trailers,
     pub(crate) replay: Replay,
 }
 
@@ -140,6 +143,7 @@ impl Upload {
             queued: head.body == BodyLength::None,
             continued: !head.expect_continue,
             bytes: 0,
+            trailers: Trailers::NONE,
             replay: Replay { payload: spare, lost: false },
         }
     }
@@ -262,6 +266,7 @@ impl Exchange {
         self.response_edits.clear();
         self.failed.clear();
         self.upload.replay.clear();
+        self.upload.trailers = Trailers::NONE;
     }
 
     pub(crate) fn request(&self) -> Request<'_> {

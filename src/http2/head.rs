@@ -134,21 +134,40 @@ pub(crate) fn parse_response(text: &[u8]) -> Option<Response<()>> {
     let status = StatusCode::from_bytes(line.get(9..12)?).ok()?;
     let mut response = Response::new(());
     *response.status_mut() = status;
-    let fields = response.headers_mut();
     loop {
         let (line, behind) = split_line(rest)?;
         rest = behind;
         if line.is_empty() {
             return Some(response);
         }
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-        if is_of_connection(&name) {
-            continue;
-        }
-        let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
-        fields.try_append(name, value).ok()?;
+        put_line(response.headers_mut(), line)?;
     }
+}
+
+/// Takes in one line of a field, unless it is of the connection.
+fn put_line(fields: &mut HeaderMap, line: &[u8]) -> Option<()> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+    if is_of_connection(&name) {
+        return Some(());
+    }
+    let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
+    fields.try_append(name, value).ok().map(|_| ())
+}
+
+/// Trailers as text, a line for each field.
+pub(crate) fn write_trailers(out: &mut Vec<u8>, trailers: &HeaderMap) {
+    trailers.iter().for_each(|(name, value)| put(out, name.as_str(), value.as_bytes()));
+}
+
+/// Trailers from text, a line for each field; `None` when there are none or a line is no field.
+pub(crate) fn parse_trailers(mut text: &[u8]) -> Option<HeaderMap> {
+    let mut trailers = HeaderMap::new();
+    while let Some((line, rest)) = split_line(text) {
+        put_line(&mut trailers, line)?;
+        text = rest;
+    }
+    (!trailers.is_empty()).then_some(trailers)
 }
 
 fn is_of_connection(name: &HeaderName) -> bool {

@@ -6,6 +6,7 @@ use crate::{Reason, Transport};
 use bytes::{Bytes, BytesMut};
 use h2::server::{self, SendResponse};
 use h2::{RecvStream, SendStream};
+use http::HeaderMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -151,6 +152,9 @@ pub struct ServerStream {
     /// Response bytes that no window has room for yet, and whether they are the last ones.
     queued: BytesMut,
     ends: bool,
+    /// What the response ends with, and what the request ended with.
+    trailers: Option<HeaderMap>,
+    trailers_received: Vec<u8>,
     sent: u64,
 }
 
@@ -173,6 +177,8 @@ impl ServerStream {
             side: Side::Waiting(respond),
             queued: BytesMut::new(),
             ends: false,
+            trailers: None,
+            trailers_received: Vec::new(),
             sent: 0,
         }
     }
@@ -218,11 +224,17 @@ impl ServerStream {
     }
 
     fn last_data(&mut self, cx: &mut Context<'_>) -> io::Result<Bytes> {
-        // Trailers are taken off the stream and dropped.
-        if let Poll::Ready(Err(error)) = self.body.poll_trailers(cx) {
-            return Err(gone(&error));
+        match self.body.poll_trailers(cx) {
+            Poll::Ready(Err(error)) => return Err(gone(&error)),
+            Poll::Ready(Ok(Some(trailers))) => head::write_trailers(&mut self.trailers_received, &trailers),
+            Poll::Ready(Ok(None)) | Poll::Pending => {}
         }
         Ok(self.held.take().unwrap_or_default())
+    }
+
+    /// The trailers of a request whose end was handed out, a line of text for each field; once.
+    pub fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers_received)
     }
 
     /// Whether the request has ended and nothing of it is left to be read.
@@ -262,6 +274,12 @@ impl ServerStream {
         }
     }
 
+    /// Ends the response behind what was queued with `trailers`, a line of text for each field.
+    pub fn end_with(&mut self, trailers: &[u8]) {
+        self.trailers = head::parse_trailers(trailers);
+        self.queue(&[], true);
+    }
+
     /// Bytes that are queued and have not been taken.
     pub fn pending(&self) -> usize {
         self.queued.len()
@@ -276,7 +294,10 @@ impl ServerStream {
             let Side::Started(stream) = &mut self.side else { return Poll::Ready(Ok(())) };
             if self.queued.is_empty() {
                 if self.ends {
-                    let ended = stream.send_data(Bytes::new(), true);
+                    let ended = match self.trailers.take() {
+                        Some(trailers) => stream.send_trailers(trailers),
+                        None => stream.send_data(Bytes::new(), true),
+                    };
                     self.end();
                     return Poll::Ready(ended.map_err(|error| gone(&error)));
                 }
@@ -294,7 +315,7 @@ impl ServerStream {
             if now == 0 {
                 continue;
             }
-            let is_last = self.ends && now == self.queued.len();
+            let is_last = self.ends && now == self.queued.len() && self.trailers.is_none();
             let part = self.queued.split_to(now).freeze();
             stream.send_data(part, is_last).map_err(|error| gone(&error))?;
             self.sent += now as u64;

@@ -293,6 +293,36 @@ fn a_request_and_its_response_pass() {
 }
 
 #[test]
+fn trailers_pass_both_ways_behind_the_last_byte() {
+    let mut pair = Pair::new();
+    let (mut answer, mut upload) =
+        pair.ask.send_request(Request::post("http://a/").body(()).expect("sound"), false).expect("a stream");
+    upload.send_data(Bytes::from_static(b"hello"), false).expect("sent");
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-sum", http::HeaderValue::from_static("1"));
+    upload.send_trailers(trailers).expect("sent");
+    let (_, mut stream) = pair.accept();
+    assert!(matches!(poll(|cx| stream.poll_data(cx)), Poll::Ready(Ok(data)) if data == b"hello"[..]));
+    assert_eq!(stream.take_trailers(), b"", "not before the end was seen");
+    assert!(matches!(poll(|cx| stream.poll_data(cx)), Poll::Ready(Ok(data)) if data.is_empty()));
+    assert_eq!(stream.take_trailers(), b"x-sum: 1\r\n");
+    stream.start(b"HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 40_000], false);
+    stream.end_with(b"grpc-status: 0\r\nConnection: close\r\n");
+    for _ in 0..4 {
+        let _ = poll(|cx| stream.poll_taken(cx));
+        pair.turn();
+    }
+    let Poll::Ready(Ok(response)) = poll(|cx| Pin::new(&mut answer).poll(cx)) else { panic!("a response") };
+    let mut body = response.into_body();
+    let mut got = 0;
+    while let Poll::Ready(Some(Ok(data))) = poll(|cx| body.poll_data(cx)) {
+        got += data.len();
+    }
+    let Poll::Ready(Ok(Some(trailers))) = poll(|cx| body.poll_trailers(cx)) else { panic!("trailers") };
+    assert_eq!((got, trailers.len(), trailers["grpc-status"].as_bytes()), (40_000, 1, &b"0"[..]));
+}
+
+#[test]
 fn nothing_is_taken_beyond_the_windows_and_the_buffer() {
     let mut pair = Pair::new();
     let (_answer, _) =

@@ -66,6 +66,34 @@ both! {
         ringway.stop_after((client, origin));
     }
 
+    fn trailers_of_responses_pass_behind_bodies_of_any_size(io) {
+        let origin = Origin::start(|request| {
+            let size: usize = request.target().trim_start_matches('/').parse().unwrap_or(0);
+            let mut bytes = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n".to_vec();
+            if size > 0 {
+                bytes.extend(format!("{size:x}\r\n").bytes());
+                bytes.resize(bytes.len() + size, b'b');
+                bytes.extend(b"\r\n");
+            }
+            bytes.extend(b"0\r\nX-Sum: 7\r\nSet-Cookie: evil\r\nX-Secret: s\r\n\r\n");
+            Reply::bytes(bytes)
+        });
+        let route = "headers { response { remove \"X-Secret\" } }";
+        let ringway = Setup { route, ..setup(&origin) }.start(io);
+        let mut client = client(&ringway);
+        for size in [0, 1, 16 << 10, 1 << 20] {
+            let stream = client.ask(&request("GET", &format!("/{size}")));
+            let answer = client.answer(stream);
+            assert_eq!((answer.status(), answer.body.len(), answer.reset), (200, size, None));
+            assert_eq!(answer.get("trailer"), Some("X-Sum"));
+            assert_eq!(answer.heads[1..], [vec![("x-sum".to_owned(), "7".to_owned())]], "{size}");
+        }
+        // Whoever asks for the head alone gets neither.
+        let stream = client.ask(&request("HEAD", "/1"));
+        assert_eq!(client.answer(stream).heads.len(), 1);
+        ringway.stop_after((client, origin));
+    }
+
     fn streams_go_on_beside_each_other_and_share_the_upstream_connections(io) {
         let gate = Gate::default();
         let held = gate.clone();

@@ -113,9 +113,9 @@ both! {
         ringway.stop_after((client, origin));
     }
 
-    fn chunked_bodies_pass_both_ways_without_their_trailers(io) {
+    fn trailers_of_chunked_bodies_pass_to_whoever_takes_them(io) {
         let origin = Origin::start(|_| {
-            Reply::bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            Reply::bytes("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Trailer\r\n\r\n3\r\nabc\r\n")
                 .then_in_pieces("10;x=y\r\n0123456789abcdef\r\n0\r\nX-Trailer: 1\r\n\r\n", 1)
         });
         let ringway = Setup::to(origin.address()).start(io);
@@ -124,8 +124,19 @@ both! {
         client.send("2\r\nbc\r\n0\r\nX-Trailer: 1\r\n\r\n");
         let response = client.response("POST");
         assert_eq!(response.text(), "abc0123456789abcdef");
-        assert!(response.trailers.is_empty());
-        assert_eq!(origin.only_request().body, b"abc");
+        assert!(response.trailers.is_empty(), "nobody said that they are taken");
+        assert_eq!(response.head.get("trailer"), None);
+        let received = origin.only_request();
+        assert_eq!(received.body, b"abc");
+        assert_eq!(received.trailers, [("X-Trailer".to_string(), "1".to_string())]);
+        assert_eq!(received.head.get("te"), None);
+        client.send(head("GET / HTTP/1.1", "TE: gzip;q=1, Trailers\r\nConnection: te\r\n"));
+        let response = client.response("GET");
+        assert_eq!(response.text(), "abc0123456789abcdef");
+        assert_eq!(response.trailers, [("X-Trailer".to_string(), "1".to_string())]);
+        assert_eq!(response.head.get("trailer"), Some("X-Trailer"));
+        let received = origin.requests().pop().expect("two requests");
+        assert_eq!((received.head.get("te"), received.head.get("connection")), (Some("trailers"), Some("TE")));
         assert_eq!(client.get("/").status, 200);
         ringway.stop_after((client, origin));
     }

@@ -5,7 +5,7 @@
 
 use super::h2::Http2Stream;
 use crate::channel::Channel;
-use crate::relay;
+use crate::relay::{self, Trailers};
 use http2::Reason;
 use runtime::{Arrived, Buf, Piped, Refusal};
 use std::future::poll_fn;
@@ -13,6 +13,7 @@ use std::io;
 use std::ops::Range;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use wire::h1::BodyError;
 use wire::http::BodyLength;
 use wire::secure::Failure;
 
@@ -58,6 +59,24 @@ impl ClientStream {
         match self {
             ClientStream::Http1(stream) => relay::emit(stream, buf, payload, framing, done),
             ClientStream::Http2(stream) => stream.queue(&buf[payload], done),
+        }
+    }
+
+    /// Ends a response that was queued without its end with `trailers`, which the client takes.
+    pub(crate) fn end_with(&self, trailers: &Trailers) {
+        match self {
+            ClientStream::Http1(stream) => stream.write(|out| trailers.write_last_chunk(out)),
+            ClientStream::Http2(stream) => stream.end_with(trailers.text()),
+        }
+    }
+
+    /// Trailers of a request that has been received to its end, as far as they are not part of its framing.
+    pub(crate) fn take_trailers(&self, bytes_max: u32, fields_max: u16) -> Result<Trailers, BodyError> {
+        match self {
+            ClientStream::Http1(_) => Ok(Trailers::NONE),
+            ClientStream::Http2(stream) => {
+                Trailers::of_stream(&stream.take_trailers(), bytes_max, fields_max)
+            }
         }
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn upload(
     conn: &Client,
     upload: &mut Upload,
     lease: &Lease,
-    limits: &UploadLimits,
+    limits: &UploadLimits<'_>,
     pace: &mut Pace,
 ) -> Result<Result<(), Refusal>, UploadFault> {
     let len = |arrived: &Arrived| match arrived {

@@ -1,5 +1,6 @@
 //! The response: endpoint → client, and what becomes of both connections after it.
 
+use super::trailers::{self, Trailers};
 use super::{ReceiveSize, known_rest, piped};
 use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
@@ -55,9 +56,13 @@ pub(crate) async fn response(
         }
     };
     x.bytes_out = payload.len() as u64;
-    conn.stream.start(framing, &arrived[payload], complete, |out| {
+    let trailers = if complete { trailers_for(conn, x, framing, &mut body) } else { Trailers::NONE };
+    conn.stream.start(framing, &arrived[payload], complete && trailers.is_empty(), |out| {
         write_response_head(out, conn, x, Response::new(&x.response, head), framing, keeps);
     });
+    if !trailers.is_empty() {
+        conn.stream.end_with(&trailers);
+    }
     drop(bytes);
     x.status = x.response.status;
     x.response_started = true;
@@ -146,12 +151,25 @@ async fn rest_of_response(
         x.bytes_out += part.payload.len() as u64;
         worker.stats.copied_bytes.add(part.payload.len() as u64);
         let excess = part.consumed < received;
-        conn.stream.emit(buf, part.payload, framing, part.done);
+        let trailers = if part.done { trailers_for(conn, x, framing, body) } else { Trailers::NONE };
+        conn.stream.emit(buf, part.payload, framing, part.done && trailers.is_empty());
         if part.done {
+            if !trailers.is_empty() {
+                conn.stream.end_with(&trailers);
+            }
             let behind = if excess { IdleState::Disturbed } else { IdleState::Quiet };
             return Ok(Rest { behind, tail: None });
         }
     }
+}
+
+/// The trailers of a complete body, if the client gets them.
+fn trailers_for(conn: &Client, x: &Exchange, framing: BodyLength, body: &mut BodyReader) -> Trailers {
+    let trailers = Trailers::read(body.take_trailers());
+    if trailers.is_empty() || !trailers::are_taken(x, &conn.stream, framing) {
+        return Trailers::NONE;
+    }
+    trailers.edited(&x.response_edits)
 }
 
 /// What `receive` brings from the endpoint, if it comes in time and while the client is there.
@@ -332,6 +350,9 @@ fn write_response_head(
     if !has_date {
         let now = conn.worker.rt.wall_nanos();
         conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));
+    }
+    if response.head.body == BodyLength::Chunked && trailers::are_taken(x, &conn.stream, framing) {
+        trailers::announce(out, response.bytes, &response.head.fields, |name| edits.keeps(name));
     }
     let answers_head = x.head.method == Method::Head;
     encode::response_framing(out, response.head.status, answers_head, framing, response.head.content_length);

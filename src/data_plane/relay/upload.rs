@@ -1,5 +1,6 @@
 //! The request body: client → endpoint.
 
+use super::trailers::Trailers;
 use super::{ReceiveSize, append, emit, known_rest, piped};
 use crate::downstream::Client;
 use crate::exchange::Upload;
@@ -12,24 +13,29 @@ use runtime::{Buf, Refusal, race};
 use std::io;
 use std::time::Duration;
 use traffic::Cause;
+use traffic::filter::FieldEdits;
 use traffic::snapshot::{Route, Snapshot, Upstream};
 use wire::h1::{BodyPart, encode};
 use wire::http::BodyLength;
 
 /// Bounds of one upload.
-pub(crate) struct UploadLimits {
+pub(crate) struct UploadLimits<'x> {
     pub(super) body_bytes_max: u64,
     replay_bytes_max: usize,
     buffer_bytes_max: usize,
+    /// Bytes and fields of trailers over HTTP/2. Over HTTP/1.1 the reader of the body knows them.
+    trailers_max: (u32, u16),
     downstream: traffic::snapshot::DownstreamTimeouts,
     pub(crate) upstream_idle: Duration,
     /// When the attempt must have its response head.
     pub(crate) deadline: Instant,
     /// When the whole exchange must be over.
     total: Instant,
+    /// What the route changes of the request's fields.
+    edits: &'x FieldEdits,
 }
 
-impl UploadLimits {
+impl<'x> UploadLimits<'x> {
     pub(crate) fn new(
         conn: &Client,
         generation: &Snapshot,
@@ -37,15 +43,19 @@ impl UploadLimits {
         upstream: &Upstream,
         deadline: Instant,
         total: Instant,
-    ) -> UploadLimits {
+        edits: &'x FieldEdits,
+    ) -> UploadLimits<'x> {
+        let listener = conn.listener(generation);
         UploadLimits {
             body_bytes_max: route.body_bytes_max,
             replay_bytes_max: generation.limits.replay_bytes_max as usize,
             buffer_bytes_max: generation.limits.relay_buffer_bytes_max as usize,
-            downstream: conn.listener(generation).timeouts,
+            trailers_max: (listener.http.header_bytes_max, listener.http.header_fields_max),
+            downstream: listener.timeouts,
             upstream_idle: upstream.timeouts.body_idle,
             deadline,
             total,
+            edits,
         }
     }
 
@@ -74,12 +84,16 @@ pub(crate) async fn upload(
     upload: &mut Upload,
     framing: BodyLength,
     lease: &Lease,
-    limits: &UploadLimits,
+    limits: &UploadLimits<'_>,
 ) -> Result<(), UploadFault> {
     let to = &lease.stream;
     if !upload.replay.payload.is_empty() || upload.done {
         let chunked = framing == BodyLength::Chunked;
-        to.write(|out| append(out, &upload.replay.payload, chunked, upload.done));
+        let trailing = chunked && !upload.trailers.is_empty();
+        to.write(|out| append(out, &upload.replay.payload, chunked, upload.done && !trailing));
+        if trailing {
+            to.write(|out| upload.trailers.write_last_chunk(out));
+        }
         upload.queued = upload.done;
         flush_upstream(conn, lease, limits).await?;
     }
@@ -121,6 +135,9 @@ pub(crate) async fn upload(
         upload.bytes += part.payload.len() as u64;
         conn.worker.stats.copied_bytes.add(part.payload.len() as u64);
         upload.done = part.done;
+        if part.done {
+            upload.trailers = trailers_of(conn, upload, limits)?;
+        }
         if upload.bytes > limits.body_bytes_max {
             return Err(Cause::BodyTooLarge.into());
         }
@@ -130,11 +147,25 @@ pub(crate) async fn upload(
             // The next request begins in this buffer; it is copied, for the body's part goes on as it is.
             conn.stream.unread(Buf::from_vec(buf[part.consumed..].to_vec()));
         }
-        emit(to, buf, part.payload, framing, part.done);
+        let trailing = framing == BodyLength::Chunked && !upload.trailers.is_empty();
+        emit(to, buf, part.payload, framing, part.done && !trailing);
+        if trailing {
+            to.write(|out| upload.trailers.write_last_chunk(out));
+        }
         upload.queued = part.done;
         flush_upstream(conn, lease, limits).await?;
     }
     Ok(())
+}
+
+/// What follows a body that has been read to its end.
+fn trailers_of(conn: &Client, upload: &mut Upload, limits: &UploadLimits<'_>) -> Result<Trailers, Cause> {
+    let mut trailers = Trailers::read(upload.reader.take_trailers());
+    if trailers.is_empty() {
+        let (bytes_max, fields_max) = limits.trailers_max;
+        trailers = conn.stream.take_trailers(bytes_max, fields_max).map_err(Cause::of_request_body)?;
+    }
+    Ok(trailers.edited(limits.edits))
 }
 
 /// Why nothing more comes from the client.
@@ -146,7 +177,7 @@ fn client_fault(error: &io::Error) -> Cause {
 pub(super) async fn paced<T, F: Future<Output = io::Result<T>>>(
     conn: &Client,
     pace: &mut Pace,
-    limits: &UploadLimits,
+    limits: &UploadLimits<'_>,
     receive: impl Fn() -> F,
     len: impl Fn(&T) -> u64,
 ) -> Result<T, UploadFault> {

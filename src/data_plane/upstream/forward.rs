@@ -5,11 +5,12 @@
 
 use crate::downstream::Client;
 use crate::exchange::Exchange;
+use crate::relay::{announce_trailers, are_asked_for};
 use crate::session;
 use std::net::IpAddr;
 use traffic::snapshot::Endpoint;
 use wire::h1::encode;
-use wire::http::{Field, Known, Request, Version};
+use wire::http::{BodyLength, Field, Known, Request, Version};
 
 /// Our name in `Via` (RFC 9110 §7.6.3) and `Proxy-Status`.
 pub(crate) const PSEUDONYM: &str = "ringway";
@@ -36,10 +37,16 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoin
     for (name, value) in outgoing.edits.additions() {
         encode::field(out, name, value);
     }
+    if request.head.body == BodyLength::Chunked {
+        announce_trailers(out, request.bytes, &request.head.fields, |name| outgoing.edits.keeps(name));
+    }
     encode::request_framing(out, request.head.method, request.head.body);
     if let Some(protocol) = request.upgrade() {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         encode::field(out, b"Upgrade", protocol);
+    } else if are_asked_for(request) {
+        // A field of this connection, so its option has to be there too (RFC 9110 §10.1.4).
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
     encode::end(out);
 }

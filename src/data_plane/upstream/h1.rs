@@ -260,7 +260,8 @@ pub(crate) async fn send_body_and_read_head(
     deadline: Instant,
 ) -> Result<(), Fault> {
     let generation = std::rc::Rc::clone(&x.generation);
-    let limits = relay::UploadLimits::new(conn, &generation, route, upstream, deadline, x.deadline);
+    let limits =
+        relay::UploadLimits::new(conn, &generation, route, upstream, deadline, x.deadline, &x.outgoing.edits);
     let mut heads = FinalHead::new(x, upstream);
     let body = x.head.body;
     let mut early = false;
@@ -305,7 +306,7 @@ pub(crate) async fn send_body_and_read_head(
 pub(crate) async fn flush(
     conn: &Client,
     lease: &Lease,
-    limits: &relay::UploadLimits,
+    limits: &relay::UploadLimits<'_>,
 ) -> Result<(), UploadFault> {
     sent(conn, limits, lease.stream.flushed(0)).await
 }
@@ -313,7 +314,7 @@ pub(crate) async fn flush(
 /// Waits until `sending`, which sends to the endpoint, has ended.
 pub(crate) async fn sent(
     conn: &Client,
-    limits: &relay::UploadLimits,
+    limits: &relay::UploadLimits<'_>,
     sending: impl Future<Output = io::Result<()>>,
 ) -> Result<(), UploadFault> {
     let rt = &conn.worker.rt;

@@ -18,6 +18,8 @@ pub struct BodyReader {
     state: State,
     payload_bytes: u64,
     payload_bytes_max: u64,
+    /// Of a complete body.
+    trailers: Vec<u8>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +75,7 @@ impl BodyReader {
             BodyLength::Chunked => State::Chunked(ChunkReader::new(limits)),
             BodyLength::UntilClose => State::UntilClose,
         };
-        BodyReader { state, payload_bytes: 0, payload_bytes_max: limits.body_bytes_max }
+        BodyReader { state, payload_bytes: 0, payload_bytes_max: limits.body_bytes_max, trailers: Vec::new() }
     }
 
     /// A response body: `limits.body_bytes_max` is about requests and does not hold for it.
@@ -114,6 +116,9 @@ impl BodyReader {
         };
         self.payload_bytes += part.payload.len() as u64;
         if part.done {
+            if let State::Chunked(chunks) = &mut self.state {
+                self.trailers = chunks.take_trailers();
+            }
             self.state = State::Done;
         }
         Ok(part)
@@ -169,6 +174,11 @@ impl BodyReader {
             }
         }
         self.is_done()
+    }
+
+    /// The trailers of a complete body that travel on, as [`super::trailer`] writes them; once.
+    pub fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers)
     }
 
     /// Payload bytes handed out so far.

@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112 §7.1), decoded in place and without buffering.
 //!
 //! Every byte is consumed as it comes, so that an incomplete line needs no storage and no second look (R8b).
-//! Extensions and trailers are checked and dropped: we always frame anew.
+//! Extensions are checked and dropped: we always frame anew. Trailers are checked and kept, as far as they travel on.
 //!
 //! ```text
 //!            ┌──────────────────────────────────────────────────┐
@@ -14,6 +14,7 @@ use base::limits::HttpLimits;
 
 use super::body::{BodyError, BodyPart};
 use super::bytes::{hex, is_token_byte, is_value_byte};
+use super::trailer;
 
 #[derive(Clone, Debug)]
 pub(super) struct ChunkReader {
@@ -30,6 +31,10 @@ pub(super) struct ChunkReader {
     /// What trailers may still use of the bounds that they share with the head.
     trailer_bytes_left: u32,
     trailer_fields_left: u16,
+    /// The trailers that travel on, as [`trailer`] writes them, and behind them the field that is being read.
+    trailers: Vec<u8>,
+    /// Where that field begins.
+    trailer_start: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,8 @@ impl ChunkReader {
             extensions_bytes_max: limits.chunk_extensions_bytes_max,
             trailer_bytes_left: limits.header_bytes_max,
             trailer_fields_left: limits.header_fields_max,
+            trailers: Vec::new(),
+            trailer_start: 0,
         }
     }
 
@@ -76,6 +83,11 @@ impl ChunkReader {
         self.trailer_bytes_left = self.trailer_bytes_left.saturating_sub(head_bytes);
         let fields = u16::try_from(fields).unwrap_or(u16::MAX);
         self.trailer_fields_left = self.trailer_fields_left.saturating_sub(fields);
+    }
+
+    /// The trailers of a complete body.
+    pub(super) fn take_trailers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.trailers)
     }
 
     /// The rest of the current chunk.
@@ -223,7 +235,11 @@ impl ChunkReader {
         }
         self.trailer_bytes_left -= 1;
         match (self.state, byte) {
-            (State::TrailerLf, byte) => expect_lf(byte).map(|()| State::TrailerStart),
+            (State::TrailerLf, byte) => {
+                expect_lf(byte)?;
+                self.end_trailer();
+                Ok(State::TrailerStart)
+            }
             (State::FinalLf, byte) => expect_lf(byte).map(|()| State::Done),
             (_, b'\n') => Err(BodyError::BareLf),
             (State::TrailerStart, b'\r') => Ok(State::FinalLf),
@@ -232,13 +248,28 @@ impl ChunkReader {
                     return Err(BodyError::TrailersTooLarge);
                 }
                 self.trailer_fields_left -= 1;
+                self.trailer_start = self.trailers.len();
+                self.trailers.push(byte);
                 Ok(State::TrailerName)
             }
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
-            (State::TrailerName, byte) if is_token_byte(byte) => Ok(State::TrailerName),
             (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
-            (State::TrailerValue, byte) if is_value_byte(byte) => Ok(State::TrailerValue),
+            (State::TrailerName, byte) if byte == b':' || is_token_byte(byte) => {
+                self.trailers.push(byte);
+                Ok(if byte == b':' { State::TrailerValue } else { State::TrailerName })
+            }
+            (State::TrailerValue, byte) if is_value_byte(byte) => {
+                self.trailers.push(byte);
+                Ok(State::TrailerValue)
+            }
             _ => Err(BodyError::BadTrailer),
+        }
+    }
+
+    /// Writes the field that has been read as it travels on, or takes it away.
+    fn end_trailer(&mut self) {
+        let raw = self.trailers.split_off(self.trailer_start);
+        for (name, value) in trailer::fields(&raw) {
+            trailer::append(&mut self.trailers, name, value);
         }
     }
 }

@@ -151,6 +151,13 @@ pub const CHUNK_END: &[u8] = b"\r\n";
 /// Ends a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
+/// Ends a chunked body with a trailer section, as `trailer` writes it.
+pub fn last_chunk(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(trailers);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// Sixteen digits and CRLF.
 pub const CHUNK_HEADER_BYTES_MAX: usize = 18;
 

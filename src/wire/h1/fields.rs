@@ -195,7 +195,7 @@ fn note(facts: &mut Facts, known: Known, value: Span) -> bool {
             facts.keep_alive.note(value);
             return true;
         }
-        // `Trailer` announces what we drop.
+        // `Trailer` announces what passes only where the framing lets it: whoever writes that says so anew.
         Known::ProxyConnection | Known::Te | Known::Trailer | Known::Http2Settings => {
             return true;
         }

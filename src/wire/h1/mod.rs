@@ -26,6 +26,7 @@ mod scan;
 mod target;
 #[cfg(test)]
 mod tests;
+pub mod trailer;
 
 pub use body::{BodyError, BodyPart, BodyReader};
 pub use error::HeadError;

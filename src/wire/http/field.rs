@@ -17,7 +17,7 @@ pub struct Field {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FieldFlags {
     /// Ends at this hop and is never forwarded: a connection field, one that `Connection` names (RFC 9110 §7.6.1),
-    /// `Expect`, which we answer ourselves, or `Trailer`, because trailers are dropped.
+    /// `Expect`, which we answer ourselves, or `Trailer`, which is written anew where trailers pass.
     pub hop_by_hop: bool,
     /// The name has a `_` that a CGI-like application reads as `-`. Not forwarded; never set when the listener lets
     /// such names pass. Requests only.

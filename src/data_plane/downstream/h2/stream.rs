@@ -54,6 +54,14 @@ impl Http2Stream {
         self.stream.borrow_mut().queue(payload, done);
     }
 
+    pub(crate) fn end_with(&self, trailers: &[u8]) {
+        self.stream.borrow_mut().end_with(trailers);
+    }
+
+    pub(crate) fn take_trailers(&self) -> Vec<u8> {
+        self.stream.borrow_mut().take_trailers()
+    }
+
     pub(crate) fn pending(&self) -> usize {
         self.stream.borrow().pending()
     }

@@ -164,7 +164,7 @@ fn r8b_an_incomplete_line_is_consumed_and_nothing_is_left_to_look_at_again() {
 }
 
 #[test]
-fn r22_trailers_are_checked_dropped_and_bounded() {
+fn r22_trailers_are_checked_and_bounded() {
     for trailers in [
         "",
         "A: b\r\n",
@@ -197,6 +197,21 @@ fn r22_trailers_are_checked_dropped_and_bounded() {
     let bytes = |count: usize| format!("0\r\nA: {}\r\n\r\n", "b".repeat(count - "A: \r\n\r\n".len()));
     assert_eq!(chunked(bytes(32 << 10)), Ok(String::new()));
     assert_eq!(chunked(bytes((32 << 10) + 1)), Err("trailers_too_large"));
+}
+
+#[test]
+fn r22_trailers_are_kept_as_far_as_they_travel_on_whatever_the_pieces() {
+    let body =
+        b"1\r\nx\r\n0\r\nX-A:1\r\nHost: evil\r\nX-B: \t 2 3 \r\nTransfer-Encoding: chunked\r\nX-C:\r\n\r\n";
+    for size in 1..=body.len() {
+        let mut reader = BodyReader::new(BodyLength::Chunked, &HttpLimits::DEFAULT);
+        for piece in body.chunks(size) {
+            reader.read(&mut piece.to_vec()).unwrap();
+        }
+        assert!(reader.is_done());
+        assert_eq!(reader.take_trailers(), b"X-A: 1\r\nX-B: 2 3\r\nX-C: \r\n", "pieces of {size}");
+        assert_eq!(reader.take_trailers(), b"", "once");
+    }
 }
 
 #[test]
