@@ -11,6 +11,7 @@ pub enum Scheme {
     Keys,
     Basic,
     ForwardAuth,
+    Introspection,
 }
 
 impl Scheme {
@@ -21,6 +22,7 @@ impl Scheme {
             Scheme::Keys => "keys",
             Scheme::Basic => "basic",
             Scheme::ForwardAuth => "forward-auth",
+            Scheme::Introspection => "introspect",
         }
     }
 }

@@ -182,7 +182,7 @@ impl Issuer {
     }
 
     /// Checks the registered claims (RFC 7519 §4.1) and tells when the token ends.
-    fn check(&self, claims: &Object, now_s: u64) -> Result<u64, TokenError> {
+    pub(crate) fn check(&self, claims: &Object, now_s: u64) -> Result<u64, TokenError> {
         let iss = text_or_none(claims, "iss")?;
         if self.issuer.as_deref().is_some_and(|issuer| iss != Some(issuer)) {
             return Err(TokenError::Issuer);

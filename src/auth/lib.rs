@@ -10,7 +10,7 @@
 //!   basic.rs    users with passwords
 //!   api_key.rs  keys hashed at rest                   identity.rs what is known of a caller
 //!   memory.rs   verdicts that a worker remembers       policy.rs   what the configuration calls by a name
-//!   ring.rs     keys that are exchanged while in use
+//!   ring.rs     keys that are exchanged while in use     service.rs  verdicts of services
 //! ```
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod jwt;
 mod memory;
 mod policy;
 mod ring;
+mod service;
 
 pub use api_key::{ApiKey, ApiKeys, KeyError, KeyHash, NewKey, Pepper, generate_key, key_hint};
 pub use basic::{BasicPolicy, Credentials, HtpasswdError, UserHash, Users, parse_htpasswd};
@@ -33,3 +34,4 @@ pub use jwt::{Issuer, TOKEN_BYTES_MAX, Token, TokenError, issuer_of, kid_of};
 pub use memory::{Fingerprint, Memory};
 pub use policy::{JwtPolicy, KeysPolicy, Tally, fingerprint};
 pub use ring::KeyRing;
+pub use service::{ForwardPolicy, IntrospectionPolicy, Recalled, Ruling, recall};

@@ -25,12 +25,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn count(&self, accepted: bool) {
+    /// One more that was judged.
+    pub fn count(&self, accepted: bool) {
         let counter = if accepted { &self.accepted } else { &self.refused };
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn recall(&self) {
+    /// One more that was remembered.
+    pub fn recall(&self) {
         self.remembered.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -96,7 +98,7 @@ impl JwtPolicy {
         verdict
     }
 
-    fn identity(&self, claims: Object) -> Identity {
+    pub(crate) fn identity(&self, claims: Object) -> Identity {
         let texts = |claim: &str| -> Vec<Box<str>> {
             claims.at(claim).map(Json::texts).unwrap_or_default().into_iter().map(Box::from).collect()
         };

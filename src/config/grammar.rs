@@ -102,6 +102,8 @@ pub(crate) static ROOT: Node = Node {
         many("jwt", "jwt", &JWT),
         many("keys", "keys", &KEYS),
         many("basic", "basic", &BASIC),
+        many("forward-auth", "forward-auth", &FORWARD_AUTH),
+        many("introspect", "introspect", &INTROSPECT),
         many("consumer", "consumers", &CONSUMER),
         many("site", "sites", &SITE),
     ],
@@ -442,13 +444,56 @@ static BASIC: Node = Node {
     ..EMPTY
 };
 
+static FORWARD_AUTH: Node = Node {
+    args: &["name"],
+    children: &[
+        value("url"),
+        value("ca"),
+        value("timeout"),
+        value("waiting"),
+        value("remember"),
+        value("stale"),
+        values("request-headers"),
+        values("identity"),
+        values("response-headers"),
+        value("subject-header"),
+        value("groups-header"),
+        value("same-for"),
+        value("on-error"),
+    ],
+    ..EMPTY
+};
+
+static INTROSPECT: Node = Node {
+    args: &["name"],
+    children: &[
+        value("url"),
+        value("ca"),
+        value("timeout"),
+        value("waiting"),
+        value("remember"),
+        value("stale"),
+        value("client-id"),
+        value("client-secret"),
+        value("issuer"),
+        values("audience"),
+        value("subject-claim"),
+        value("groups-claim"),
+    ],
+    ..EMPTY
+};
+
 static CONSUMER: Node = Node {
     args: &["name"],
     children: &[values("groups"), value("tier"), many("credential", "credentials", &CREDENTIAL)],
     ..EMPTY
 };
 
-static CREDENTIAL: Node = Node { props: &["jwt", "basic", "subject"], later: &["hmac", "mtls"], ..EMPTY };
+static CREDENTIAL: Node = Node {
+    props: &["jwt", "basic", "forward-auth", "introspect", "subject"],
+    later: &["hmac", "mtls"],
+    ..EMPTY
+};
 
 static CORS: Node = Node {
     args: &["mode"],
@@ -482,8 +527,10 @@ static METHODS: Node = Node {
         many("jwt", "jwt", &METHOD),
         many("keys", "keys", &METHOD),
         many("basic", "basic", &NAMED_METHOD),
+        many("introspect", "introspect", &METHOD),
+        many("forward-auth", "forward-auth", &NAMED_METHOD),
     ],
-    later: &["forward-auth", "mtls", "hmac", "oidc"],
+    later: &["mtls", "hmac", "oidc"],
     ..EMPTY
 };
 

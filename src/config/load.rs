@@ -187,6 +187,8 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         jwt: Vec::new(),
         keys: Vec::new(),
         basic: Vec::new(),
+        forward_auth: Vec::new(),
+        introspect: Vec::new(),
         consumers: Vec::new(),
         sites: vec![Site {
             names: vec![SiteName::Any],

@@ -5,8 +5,8 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, Basic, Consumer, DnsSettings, HashKey, Io, Jwt, Keys, Listener, Overload, Site,
-    SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
+    AccessLog, Admin, Basic, Consumer, DnsSettings, ForwardAuth, HashKey, Introspect, Io, Jwt, Keys,
+    Listener, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,11 +14,13 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 27] = [
+const REQUIRED: [(&str, &[&str]); 29] = [
     ("Jwt", &["name", "algorithms"]),
     ("Keys", &["name", "file"]),
     ("Consumer", &["name"]),
     ("Basic", &["name", "file"]),
+    ("ForwardAuth", &["name", "url"]),
+    ("Introspect", &["name", "url", "client-id"]),
     ("Credential", &["subject"]),
     ("ClaimHeader", &["claim", "header"]),
     ("Method", &["name"]),
@@ -65,6 +67,8 @@ pub fn schema() -> Value {
     property("jwt", generator.subschema_for::<Vec<Jwt>>());
     property("keys", generator.subschema_for::<Vec<Keys>>());
     property("basic", generator.subschema_for::<Vec<Basic>>());
+    property("forward-auth", generator.subschema_for::<Vec<ForwardAuth>>());
+    property("introspect", generator.subschema_for::<Vec<Introspect>>());
     property("consumers", generator.subschema_for::<Vec<Consumer>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);

@@ -64,6 +64,12 @@ impl Config {
         if !self.basic.is_empty() {
             put("basic", serde_json::to_value(&self.basic));
         }
+        if !self.forward_auth.is_empty() {
+            put("forward-auth", serde_json::to_value(&self.forward_auth));
+        }
+        if !self.introspect.is_empty() {
+            put("introspect", serde_json::to_value(&self.introspect));
+        }
         if !self.consumers.is_empty() {
             put("consumers", serde_json::to_value(&self.consumers));
         }

@@ -30,7 +30,7 @@ impl Environment for Examples {
             "DEMO_B" => 9002,
             "DEMO_C" => 9003,
             "ZONE" => return Some("eu-1a".to_owned()),
-            "STICKY_SECRET" | "SERVICES_SECRET" => {
+            "STICKY_SECRET" | "SERVICES_SECRET" | "INTROSPECTION_SECRET" => {
                 return Some("thirty-two random bytes or more.".to_owned());
             }
             _ => return None,

@@ -14,6 +14,7 @@
 //!   process.rs   orders to the process as a whole
 //!   watch.rs     the configuration file, watched          last_good.rs the last one in force, on disk
 //!   service/     services that Ringway itself asks        issuers/     keys of issuers of tokens, fetched
+//!   rulings/     services that judge requests and tokens
 //!   passwords/   comparing passwords, on threads of their own
 //!   plane.rs     starts and stops all of them               node.rs      what they share
 //! ```
@@ -35,6 +36,7 @@ mod passwords;
 mod plane;
 mod probes;
 mod process;
+mod rulings;
 mod service;
 mod telemetry;
 mod watch;

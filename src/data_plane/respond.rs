@@ -5,6 +5,7 @@ use crate::exchange::Exchange;
 use crate::relay;
 use crate::serve::{Fault, Next};
 use crate::upstream::forward::{PSEUDONYM, write_request_id};
+use auth::Ruling;
 use base::Instant;
 use std::fmt::Write as _;
 use traffic::snapshot::{FieldLine, FixedResponse, Redirect, Route};
@@ -162,6 +163,19 @@ pub(crate) async fn fixed(
 pub(crate) async fn preflight(conn: &Client, x: &mut Exchange, route: &Route) -> Result<Next, Fault> {
     x.cause = Some(Cause::Preflight);
     answer(conn, x, route, Cause::Preflight.status(), &[], b"").await
+}
+
+/// Answers with what a service said about the request.
+pub(crate) async fn ruled(
+    conn: &Client,
+    x: &mut Exchange,
+    route: &Route,
+    ruling: &Ruling,
+) -> Result<Next, Fault> {
+    x.cause = Some(Cause::AuthRefused);
+    let line = |(name, value): &(Box<str>, Box<[u8]>)| (name.as_bytes().into(), value.clone());
+    let fields: Vec<FieldLine> = ruling.fields.iter().map(line).collect();
+    answer(conn, x, route, ruling.status, &fields, &ruling.body).await
 }
 
 /// Sends the client to where the route points.

@@ -96,6 +96,7 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
                     return Box::pin(respond::preflight(conn, x, route)).await;
                 }
                 Verdict::Respond(cause) => return Err(cause.into()),
+                Verdict::Ruled(ruling) => return Box::pin(respond::ruled(conn, x, route, &ruling)).await,
                 // Boxed: few requests ask, and all of them would carry its state.
                 Verdict::Suspend(question) => Box::pin(ask::perform(conn, x, question)).await?,
             }

@@ -228,6 +228,8 @@ causes! {
     CredentialsInvalid = "credentials_invalid", Downstream, Filter, 401, "http_request_denied";
     /// The request has credentials in more than one place.
     CredentialsAmbiguous = "credentials_ambiguous", Downstream, Filter, 400, "http_request_denied";
+    /// The service that decides about requests has refused this one.
+    AuthRefused = "auth_refused", Downstream, Filter, 403, "http_request_denied";
     /// Passwords are taken on encrypted connections only.
     CredentialsInsecure = "credentials_insecure", Downstream, Filter, 403, "http_request_denied";
     /// Whoever has to judge the credentials of the request cannot be asked.

@@ -80,6 +80,8 @@ pub struct Access {
     pub jwt: Vec<Arc<auth::JwtPolicy>>,
     pub keys: Vec<Arc<auth::KeysPolicy>>,
     pub basic: Vec<Arc<auth::BasicPolicy>>,
+    pub forward: Vec<Arc<auth::ForwardPolicy>>,
+    pub introspection: Vec<Arc<auth::IntrospectionPolicy>>,
     /// Where policies ask, as `SCHEME:POLICY`.
     pub desks: Vec<Arc<Desk>>,
 }

@@ -45,6 +45,7 @@ mod proxy_protocol;
 mod proxying;
 mod redis;
 mod reload;
+mod rulings;
 mod smuggling;
 mod sources;
 mod tls;

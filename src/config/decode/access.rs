@@ -12,7 +12,7 @@ use std::time::Duration;
 
 const LEEWAY_MAX: Duration = Duration::from_secs(300);
 /// Bounds of what may be written, least and most.
-const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
+pub(super) const FETCH_TIMEOUT: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 const FETCH_COOLDOWN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3600));
 const FETCH_REFRESH: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
 const PASSWORD_REMEMBER: (Duration, Duration) = (Duration::ZERO, Duration::from_secs(3600));
@@ -101,7 +101,7 @@ impl Decoder<'_> {
     }
 
     /// A duration within bounds.
-    fn between(
+    pub(super) fn between(
         &mut self,
         scope: &Scope<'_>,
         key: &str,
@@ -187,10 +187,13 @@ impl Decoder<'_> {
             let credential = Credential {
                 jwt: self.text(&scope, "jwt"),
                 basic: self.text(&scope, "basic"),
+                forward_auth: self.text(&scope, "forward-auth"),
+                introspect: self.text(&scope, "introspect"),
                 subject: self.text(&scope, "subject").unwrap_or_default(),
                 origin: self.origin(&scope),
             };
-            let policies = ["jwt", "basic"].iter().filter(|kind| scope.has(kind)).count();
+            let policies =
+                ["jwt", "basic", "forward-auth", "introspect"].iter().filter(|kind| scope.has(kind)).count();
             if policies == 1 && scope.has("subject") {
                 credentials.push(credential);
             } else {
@@ -241,6 +244,8 @@ impl Decoder<'_> {
             jwt: self.methods_named(scope, "jwt"),
             keys: self.methods_named(scope, "keys"),
             basic: self.methods_named(scope, "basic"),
+            introspect: self.methods_named(scope, "introspect"),
+            forward_auth: self.methods_named(scope, "forward-auth"),
         };
         if methods.all().next().is_none() {
             self.missing(scope, "no method is named", "add jwt \"name\" or keys \"name\"");

@@ -15,6 +15,7 @@ mod listener;
 mod overload;
 mod proxy_protocol;
 mod route;
+mod service;
 mod site;
 mod sticky;
 mod tcp;

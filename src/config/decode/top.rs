@@ -24,6 +24,8 @@ impl Decoder<'_> {
             jwt: scope.members("jwt").iter().map(|jwt| self.jwt(jwt)).collect(),
             keys: scope.members("keys").iter().map(|keys| self.keys(keys)).collect(),
             basic: scope.members("basic").iter().map(|basic| self.basic(basic)).collect(),
+            forward_auth: scope.members("forward-auth").iter().map(|one| self.forward_auth(one)).collect(),
+            introspect: scope.members("introspect").iter().map(|one| self.introspect(one)).collect(),
             consumers: scope.members("consumers").iter().map(|one| self.consumer(one)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),

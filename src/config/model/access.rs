@@ -185,6 +185,12 @@ pub struct Credential {
     /// Name of a `basic` policy; the subject is a user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<String>,
+    /// Name of a `forward-auth` policy; the subject is what its `subject-header` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forward_auth: Option<String>,
+    /// Name of an `introspect` policy; the subject is the value of its `subject-claim`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub introspect: Option<String>,
     pub subject: String,
     #[serde(skip)]
     pub origin: Origin,
@@ -193,7 +199,12 @@ pub struct Credential {
 impl Credential {
     /// The kind and the name of the policy.
     pub fn policy(&self) -> (&'static str, &str) {
-        let kinds = [("jwt", &self.jwt), ("basic", &self.basic)];
+        let kinds = [
+            ("jwt", &self.jwt),
+            ("basic", &self.basic),
+            ("forward-auth", &self.forward_auth),
+            ("introspect", &self.introspect),
+        ];
         kinds.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?))).unwrap_or_default()
     }
 }
@@ -219,6 +230,109 @@ pub struct Basic {
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// A service that Ringway itself asks while requests wait.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServiceSettings {
+    pub url: Url,
+    /// A file of the authorities that certify it, relative to the file that names it. Default: those of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// How long a request waits for its answer. Default 2 s.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub timeout: Duration,
+    /// Requests that may wait. Default 256.
+    pub waiting: u32,
+    /// How long a verdict is not asked for again, where the service does not say.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub remember: Duration,
+    /// How much longer it counts while the service cannot be asked. Default: not at all.
+    #[serde(serialize_with = "duration")]
+    #[schemars(with = "DurationText")]
+    pub stale: Duration,
+}
+
+words! {
+    /// What becomes of a request that nobody can judge.
+    pub enum Unjudged {
+        /// 503.
+        Deny = "deny",
+        /// It goes on as nobody's.
+        Allow = "allow",
+    }
+    default Deny;
+}
+
+words! {
+    /// For what a verdict about a request counts.
+    pub enum SameFor {
+        /// The same request of the same client.
+        Request = "request",
+        /// Any request with the same values in the fields that the service is told.
+        Identity = "identity",
+    }
+    default Request;
+}
+
+/// A service that decides about requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct ForwardAuth {
+    pub name: String,
+    #[serde(flatten)]
+    pub service: ServiceSettings,
+    /// Fields of the request that the service is told. Default: `Authorization` and `Cookie`.
+    pub request_headers: Vec<String>,
+    /// Without any of these nobody is asked and the request is 401. Default: everybody is asked about.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identity: Vec<String>,
+    /// Fields of the answer that the upstream is told. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub response_headers: Vec<String>,
+    /// The field of the answer that names the caller. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject_header: Option<String>,
+    /// The field of the answer that lists groups, by commas. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_header: Option<String>,
+    /// Default: the same request.
+    pub same_for: SameFor,
+    /// Default: it is refused.
+    pub on_error: Unjudged,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+/// A service that knows tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Introspect {
+    pub name: String,
+    #[serde(flatten)]
+    pub service: ServiceSettings,
+    /// How Ringway is known to the service.
+    pub client_id: String,
+    /// From `(file)` or `(env)`. Default: the service asks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    pub client_secret: Option<Secret>,
+    /// `iss` must be exactly this. Default: any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// `aud` must have one of them. Default: it is not asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub audience: Vec<String>,
+    /// The member that names the subject. Default: `sub`.
+    pub subject_claim: String,
+    /// The member that lists groups. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_claim: Option<String>,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -259,8 +373,8 @@ impl Authenticate {
     pub(crate) fn origins(&mut self) -> Vec<&mut Origin> {
         let methods = self.any_of.iter_mut().chain(&mut self.all_of);
         let methods = methods.flat_map(|methods| {
-            let Methods { jwt, keys, basic } = methods;
-            jwt.iter_mut().chain(keys).chain(basic)
+            let Methods { jwt, introspect, keys, basic, forward_auth } = methods;
+            jwt.iter_mut().chain(introspect).chain(keys).chain(basic).chain(forward_auth)
         });
         std::iter::once(&mut self.origin).chain(methods.map(|method| &mut method.origin)).collect()
     }
@@ -273,23 +387,32 @@ impl Authenticate {
 
 /// Ways to show who one is, looked at in the order of these members.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct Methods {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jwt: Vec<Method>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub introspect: Vec<Method>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Method>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub basic: Vec<Method>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forward_auth: Vec<Method>,
 }
 
 impl Methods {
     /// All of them with their kinds, in the order in which they are looked at.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Method)> {
-        let Methods { jwt, keys, basic } = self;
-        jwt.iter()
-            .map(|method| ("jwt", method))
-            .chain(keys.iter().map(|method| ("keys", method)))
-            .chain(basic.iter().map(|method| ("basic", method)))
+        let Methods { jwt, introspect, keys, basic, forward_auth } = self;
+        let kinds: [(&'static str, &Vec<Method>); 5] = [
+            ("jwt", jwt),
+            ("introspect", introspect),
+            ("keys", keys),
+            ("basic", basic),
+            ("forward-auth", forward_auth),
+        ];
+        kinds.into_iter().flat_map(|(kind, methods)| methods.iter().map(move |method| (kind, method)))
     }
 }
 

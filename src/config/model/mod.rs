@@ -27,8 +27,9 @@ mod udp;
 mod upstream;
 
 pub use access::{
-    AccessRule, Applies, Authenticate, Authorize, Basic, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
-    JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods,
+    AccessRule, Applies, Authenticate, Authorize, Basic, ClaimHeader, ClaimMatch, Consumer, Credential,
+    ForwardAuth, Introspect, Jwks, JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods, SameFor,
+    ServiceSettings, Unjudged,
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
@@ -98,6 +99,10 @@ pub struct Config {
     pub keys: Vec<Keys>,
     /// Files of users with passwords.
     pub basic: Vec<Basic>,
+    /// Services that decide about requests.
+    pub forward_auth: Vec<ForwardAuth>,
+    /// Services that know tokens.
+    pub introspect: Vec<Introspect>,
     /// Callers by name.
     pub consumers: Vec<Consumer>,
     /// Virtual hosts; at least one where there is an entry point for HTTP.
@@ -140,6 +145,8 @@ impl Config {
         origins.extend(config.jwt.iter_mut().map(|jwt| &mut jwt.origin));
         origins.extend(config.keys.iter_mut().map(|keys| &mut keys.origin));
         origins.extend(config.basic.iter_mut().map(|basic| &mut basic.origin));
+        origins.extend(config.forward_auth.iter_mut().map(|forward| &mut forward.origin));
+        origins.extend(config.introspect.iter_mut().map(|introspect| &mut introspect.origin));
         for consumer in &mut config.consumers {
             origins.push(&mut consumer.origin);
             origins.extend(consumer.credentials.iter_mut().map(|credential| &mut credential.origin));

@@ -17,6 +17,10 @@ impl Check<'_> {
         named(config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin)).collect(), self);
         named(config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin)).collect(), self);
         named(config.basic.iter().map(|one| ("basic", one.name.as_str(), &one.origin)).collect(), self);
+        let forward = config.forward_auth.iter();
+        named(forward.map(|one| ("forward-auth", one.name.as_str(), &one.origin)).collect(), self);
+        let introspect = config.introspect.iter();
+        named(introspect.map(|one| ("introspect", one.name.as_str(), &one.origin)).collect(), self);
         named(
             config.consumers.iter().map(|one| ("consumer", one.name.as_str(), &one.origin)).collect(),
             self,
@@ -150,5 +154,7 @@ fn policies(config: &Config) -> impl Iterator<Item = (&'static str, &str, &Origi
     let jwt = config.jwt.iter().map(|one| ("jwt", one.name.as_str(), &one.origin));
     let keys = config.keys.iter().map(|one| ("keys", one.name.as_str(), &one.origin));
     let basic = config.basic.iter().map(|one| ("basic", one.name.as_str(), &one.origin));
-    jwt.chain(keys).chain(basic)
+    let forward = config.forward_auth.iter().map(|one| ("forward-auth", one.name.as_str(), &one.origin));
+    let introspect = config.introspect.iter().map(|one| ("introspect", one.name.as_str(), &one.origin));
+    jwt.chain(keys).chain(basic).chain(forward).chain(introspect)
 }

@@ -17,8 +17,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-use traffic::ask::{Desk, DeskRules};
 use traffic::filter::{Anonymize, Authenticate, Authorize, Check, Filter, Method, Mode, Rule, Source};
 use traffic::snapshot::Access;
 use traffic::source::CidrSet;
@@ -27,9 +25,6 @@ use traffic::source::CidrSet;
 const PUBLIC_KEYS_BYTES_MAX: u64 = 512 << 10;
 /// A file of users.
 const USERS_BYTES_MAX: u64 = 4 << 20;
-/// Requests that wait for new keys of one issuer, and for how long.
-const KEYS_WAITING_MAX: u32 = 1024;
-const KEYS_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl Compiler<'_> {
     /// All policies of the configuration.
@@ -53,27 +48,10 @@ impl Compiler<'_> {
             jwt: config.jwt.iter().filter_map(|written| self.jwt(written, &consumers)).collect(),
             keys: config.keys.iter().filter_map(|written| self.keys(written, &consumers)).collect(),
             basic: config.basic.iter().filter_map(|written| self.basic(written, &consumers)).collect(),
-            desks: {
-                let keys = config.jwt.iter().filter_map(|written| self.desk_of_keys(written));
-                let basic = config.basic.iter().map(|written| {
-                    let (waiting_max, timeout) = (written.waiting, written.timeout);
-                    self.desk(Scheme::Basic, &written.name, DeskRules { waiting_max, timeout, breaker: None })
-                });
-                keys.chain(basic).collect()
-            },
+            forward: config.forward_auth.iter().map(|written| self.forward(written, &consumers)).collect(),
+            introspection: config.introspect.iter().map(|one| self.introspection(one, &consumers)).collect(),
+            desks: self.desks(),
         }
-    }
-
-    /// Where tokens ask for new keys of their issuer.
-    fn desk_of_keys(&self, written: &Jwt) -> Option<Arc<Desk>> {
-        let rules = DeskRules { waiting_max: KEYS_WAITING_MAX, timeout: KEYS_TIMEOUT, breaker: None };
-        written.fetch.as_ref().map(|_| self.desk(Scheme::Jwt, &written.name, rules))
-    }
-
-    /// The desk of a policy, with those who wait there.
-    fn desk(&self, scheme: Scheme, policy: &str, rules: DeskRules) -> Arc<Desk> {
-        let carried = self.carried.desk(scheme.name(), policy).filter(|desk| desk.rules == rules);
-        carried.map_or_else(|| Arc::new(Desk::new(format!("{scheme}:{policy}"), rules)), Arc::clone)
     }
 
     fn jwt(&mut self, written: &Jwt, consumers: &HashMap<&str, Arc<Consumer>>) -> Option<Arc<JwtPolicy>> {
@@ -140,7 +118,7 @@ impl Compiler<'_> {
     }
 
     /// Subjects of a policy that are consumers.
-    fn subjects(
+    pub(super) fn subjects(
         &self,
         kind: &str,
         policy: &str,
@@ -307,9 +285,12 @@ impl Compiler<'_> {
     pub(super) fn access_filters(&mut self, place: Place<'_>, access: &Access) -> Vec<Filter> {
         let mut filters = Vec::new();
         if self.tells_of_callers(place) {
-            let fields = self.config.jwt.iter().flat_map(|jwt| &jwt.claim_headers);
-            let names =
-                fields.map(|field| field.header.to_ascii_lowercase().replace('_', "-").into_bytes().into());
+            let config = self.config;
+            let claims = config.jwt.iter().flat_map(|jwt| &jwt.claim_headers).map(|field| &field.header);
+            let said = config.forward_auth.iter().flat_map(|forward| &forward.response_headers);
+            let names = claims
+                .chain(said)
+                .map(|name| name.to_ascii_lowercase().replace('_', "-").into_bytes().into());
             filters.push(Filter::Anonymize(Anonymize { names: names.collect() }));
         }
         filters.extend(place.route.cors(place.site).map(|written| Filter::Cors(super::cors::cors(written))));
@@ -337,7 +318,7 @@ impl Compiler<'_> {
 }
 
 /// Numbers of policies, of all generations of the process.
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
+pub(super) static NUMBERS: AtomicU64 = AtomicU64::new(1);
 
 /// The path of a file that stands in the text of another.
 pub(crate) fn beside(origin: &Origin, file: &str) -> PathBuf {
@@ -345,7 +326,7 @@ pub(crate) fn beside(origin: &Origin, file: &str) -> PathBuf {
 }
 
 /// As it always looks, whatever order the table has.
-fn sorted(subjects: &HashMap<Box<str>, Arc<Consumer>>) -> Vec<String> {
+pub(super) fn sorted(subjects: &HashMap<Box<str>, Arc<Consumer>>) -> Vec<String> {
     let mut sorted: Vec<String> = subjects.iter().map(|pair| format!("{pair:?}")).collect();
     sorted.sort();
     sorted
@@ -379,6 +360,12 @@ fn authenticate(written: &Written, access: &Access) -> Option<Authenticate> {
             sources(method),
         ));
     }
+    for method in &written_methods.introspect {
+        let policy = access.introspection.iter().find(|policy| *policy.tokens.name == *method.name)?;
+        let desk = access.desk("introspect", &method.name)?;
+        let check = Check::Introspection(Arc::clone(policy), Arc::clone(desk));
+        methods.push(Method::new(check, sources(method)));
+    }
     for method in &written_methods.keys {
         let policy = access.keys.iter().find(|policy| *policy.name == *method.name)?;
         methods.push(Method::new(Check::Keys(Arc::clone(policy)), sources(method)));
@@ -387,6 +374,11 @@ fn authenticate(written: &Written, access: &Access) -> Option<Authenticate> {
         let policy = access.basic.iter().find(|policy| *policy.name == *method.name)?;
         let desk = access.desk("basic", &policy.name)?;
         methods.push(Method::new(Check::Basic(Arc::clone(policy), Arc::clone(desk)), Vec::new()));
+    }
+    for method in &written_methods.forward_auth {
+        let policy = access.forward.iter().find(|policy| *policy.name == *method.name)?;
+        let desk = access.desk("forward-auth", &method.name)?;
+        methods.push(Method::new(Check::Forward(Arc::clone(policy), Arc::clone(desk)), Vec::new()));
     }
     Some(Authenticate {
         mode: if written.all_of.is_some() { Mode::AllOf } else { Mode::AnyOf },

@@ -3,7 +3,7 @@
 //! It is found again by name, never by position: an endpoint by its upstream's name and its address, a route by its
 //! name, what is in use and the retry budget by the upstream's name.
 
-use auth::{BasicPolicy, JwtPolicy, KeysPolicy};
+use auth::{BasicPolicy, ForwardPolicy, IntrospectionPolicy, JwtPolicy, KeysPolicy};
 use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,6 +73,14 @@ impl<'s> Carried<'s> {
 
     pub(super) fn basic(&self, name: &str) -> Option<&'s Arc<BasicPolicy>> {
         self.access?.basic.iter().find(|policy| &*policy.name == name)
+    }
+
+    pub(super) fn forward(&self, name: &str) -> Option<&'s Arc<ForwardPolicy>> {
+        self.access?.forward.iter().find(|policy| &*policy.name == name)
+    }
+
+    pub(super) fn introspection(&self, name: &str) -> Option<&'s Arc<IntrospectionPolicy>> {
+        self.access?.introspection.iter().find(|policy| &*policy.tokens.name == name)
     }
 
     /// Whether the previous generation had endpoints in an upstream of that name.

@@ -29,6 +29,7 @@ mod presence;
 mod problem;
 mod proxy_protocol;
 mod route;
+mod services;
 mod sticky;
 mod table;
 mod tcp;

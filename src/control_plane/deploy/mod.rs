@@ -34,7 +34,7 @@ use crate::compile::live::{Live, Wish};
 use crate::compile::{Compiled, Problem, compile_live};
 use crate::node::Node;
 use crate::notice::notice;
-use crate::{issuers, names, passwords, probes};
+use crate::{issuers, names, passwords, probes, rulings};
 use base::addr::Addr;
 use base::publish::Publisher;
 use config::Config;
@@ -105,6 +105,7 @@ pub(crate) struct Deployer {
     resolving: names::Resolving,
     fetching: issuers::Fetching,
     passwords: passwords::Passwords,
+    rulings: rulings::Asking,
     /// Names whose addresses are not in force yet.
     fresh: Vec<names::Key>,
     orders: mpsc::Receiver<Order>,
@@ -137,6 +138,7 @@ impl Deployer {
             started: Arc::clone(&means.config),
             config: means.config,
             file: means.file,
+            rulings: rulings::Asking::default(),
             passwords: passwords::Passwords::new(node_workers, means.stand_back),
             fetching: issuers::Fetching::new(means.last_good.clone()),
             last_good: means.last_good,
@@ -161,6 +163,7 @@ impl Deployer {
         self.resolving.follow(&self.node, &self.config, &door);
         self.fetching.follow(&self.node, &self.config, &self.node.snapshot());
         self.passwords.follow(&self.node.snapshot());
+        self.rulings.follow(&self.node, &self.config, &self.node.snapshot());
         self.checks.observe();
         self.checks.follow(
             probes::plan(&self.config, &self.node.snapshot(), self.live.secrets.as_deref()),
@@ -304,6 +307,7 @@ impl Deployer {
         self.node.set_snapshot(Arc::clone(&snapshot));
         self.fetching.follow(&self.node, &self.config, &snapshot);
         self.passwords.follow(&snapshot);
+        self.rulings.follow(&self.node, &self.config, &snapshot);
         self.node.deployed.succeed(began.elapsed());
         Ok(snapshot)
     }

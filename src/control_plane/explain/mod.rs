@@ -85,6 +85,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
     match verdict {
         Verdict::Continue => {}
         Verdict::Respond(cause) => return Ok(told.refused(cause)),
+        Verdict::Ruled(_) => return Ok(told.refused(Cause::AuthRefused)),
         Verdict::Suspend(_) => {
             told.notes.push("a filter asks somebody else before it decides; nobody is asked here".to_owned())
         }

@@ -86,7 +86,6 @@ impl Client {
     }
 
     /// The same, which keeps as many connections for the next call.
-    #[expect(dead_code, reason = "for services that are asked for each request")]
     pub(crate) fn keeping(self, idle_max: usize) -> Client {
         Client { idle_max, ..self }
     }

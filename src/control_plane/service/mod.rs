@@ -7,5 +7,5 @@
 mod client;
 mod reach;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, Reply};
 pub(crate) use reach::Reach;

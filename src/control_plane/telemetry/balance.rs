@@ -61,9 +61,12 @@ pub(super) fn access(out: &mut Exposition, snapshot: &Snapshot) {
     let jwt = access.jwt.iter().map(|policy| ("jwt", &policy.name, &policy.tally));
     let keys = access.keys.iter().map(|policy| ("keys", &policy.name, &policy.tally));
     let basic = access.basic.iter().map(|policy| ("basic", &policy.name, &policy.tally));
+    let forward = access.forward.iter().map(|policy| ("forward-auth", &policy.name, &policy.tally));
+    let introspect = access.introspection.iter();
+    let introspect = introspect.map(|policy| ("introspect", &policy.tokens.name, &policy.tokens.tally));
     let help = "Credentials by policy: accepted, refused, and how many of both a worker remembered.";
     let mut family = out.family("ringway_credentials", Kind::Counter, help);
-    for (scheme, policy, tally) in jwt.chain(keys).chain(basic) {
+    for (scheme, policy, tally) in jwt.chain(keys).chain(basic).chain(forward).chain(introspect) {
         for (outcome, count) in tally.read() {
             family.whole(&[("scheme", scheme), ("policy", policy), ("outcome", outcome)], count);
         }

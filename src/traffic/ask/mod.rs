@@ -19,7 +19,7 @@ mod question;
 mod slip;
 
 pub use desk::{Desk, DeskCounts, DeskRules, Ticket};
-pub use question::{Answer, Password, Question};
+pub use question::{Answer, Password, Question, Token};
 pub use slip::{Asked, Pending};
 
 use std::sync::Arc;

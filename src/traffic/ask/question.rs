@@ -1,6 +1,7 @@
 //! What can be asked, and what can be answered. Closed lists: each kind has one who asks and one who answers.
 
-use auth::Identity;
+use crate::snapshot::FieldLine;
+use auth::{Identity, Ruling};
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +13,20 @@ pub enum Question {
     Keys { kid: Option<[u8; 32]> },
     /// Is this the password of this user?
     Password(Password),
+    /// May this request pass?
+    Forward(Vec<FieldLine>),
+    /// Whose token is this?
+    Introspect(Token),
+}
+
+/// A token that only its issuer can read.
+pub struct Token(pub Box<[u8]>);
+
+/// Shows no part of it.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// What a user shows.
@@ -34,6 +49,8 @@ pub enum Answer {
     LookAgain,
     /// Who it is or why it is nobody, and until when (seconds since 1970) that may be remembered.
     Who { verdict: Result<Arc<Identity>, &'static str>, until_s: u64 },
+    /// What a service has said about a request.
+    Ruled(Arc<Ruling>),
     /// Nobody can say now.
     Failed,
 }

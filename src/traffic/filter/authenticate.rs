@@ -4,12 +4,14 @@
 //! request has a credential decides; a bad one is refused even if another would have been good. `all-of`: every
 //! method needs one, and the first names the caller.
 
-use super::caller::Unjudged;
 use super::credentials::{Credential, Source};
-use super::{Caller, FilterStage, Hooks, HttpFilter, Refused, Verdict, Visit};
+use super::{Caller, FilterStage, Hooks, HttpFilter, Refused, Verdict, Visit, services};
 use crate::Cause;
 use crate::ask::{Answer, Answered, Ask, Desk, Password, Question};
-use auth::{BasicPolicy, Credentials, Identity, JwtPolicy, KeysPolicy, Scheme, TokenError};
+use auth::{
+    BasicPolicy, Credentials, ForwardPolicy, Identity, IntrospectionPolicy, JwtPolicy, KeysPolicy, Scheme,
+    TokenError,
+};
 use std::sync::Arc;
 
 /// How methods combine.
@@ -27,6 +29,10 @@ pub enum Check {
     Keys(Arc<KeysPolicy>),
     /// Users, and where their passwords are compared.
     Basic(Arc<BasicPolicy>, Arc<Desk>),
+    /// A service that decides about requests.
+    Forward(Arc<ForwardPolicy>, Arc<Desk>),
+    /// A service that knows tokens.
+    Introspection(Arc<IntrospectionPolicy>, Arc<Desk>),
 }
 
 /// One way to show who one is.
@@ -48,8 +54,10 @@ impl Method {
             Check::Jwt(policy, _) => (Scheme::Jwt, &policy.name),
             Check::Keys(policy) => (Scheme::Keys, &policy.name),
             Check::Basic(policy, _) => (Scheme::Basic, &policy.name),
+            Check::Forward(policy, _) => (Scheme::ForwardAuth, &policy.name),
+            Check::Introspection(policy, _) => (Scheme::Introspection, &policy.tokens.name),
         };
-        if sources.is_empty() {
+        if sources.is_empty() && scheme != Scheme::ForwardAuth {
             sources.push(match scheme {
                 Scheme::Keys => Source::Field(b"X-Api-Key".as_slice().into()),
                 Scheme::Basic => Source::Scheme("Basic"),
@@ -62,7 +70,9 @@ impl Method {
             Check::Basic(policy, _) => {
                 format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(&policy.realm))
             }
-            Check::Jwt(..) => format!("Bearer realm=\"{}\"", quoted(name)),
+            Check::Jwt(..) | Check::Introspection(..) => format!("Bearer realm=\"{}\"", quoted(name)),
+            // The scheme is whatever the service understands.
+            Check::Forward(..) => format!("Service realm=\"{}\"", quoted(name)),
         };
         let label = format!("{scheme}:{name}").into();
         let challenge = challenge.into();
@@ -70,6 +80,9 @@ impl Method {
     }
 
     fn find<'r>(&self, visit: &Visit<'r, '_>) -> Credential<'r> {
+        if let Check::Forward(policy, _) = &self.check {
+            return super::services::identity_of(policy, visit.request);
+        }
         let mut found = Credential::Absent;
         for source in &self.sources {
             match (found, source.find(visit.request)) {
@@ -85,7 +98,7 @@ impl Method {
     fn is_for(&self, issuer: Option<&str>) -> bool {
         match &self.check {
             Check::Jwt(policy, _) => policy.issuer.issuer.as_deref().is_none_or(|own| Some(own) == issuer),
-            Check::Keys(_) | Check::Basic(..) => true,
+            Check::Keys(_) | Check::Basic(..) | Check::Forward(..) | Check::Introspection(..) => true,
         }
     }
 
@@ -93,7 +106,7 @@ impl Method {
     fn is_offered(&self, is_secure: bool) -> bool {
         match &self.check {
             Check::Basic(policy, _) => is_secure || policy.allows_plain,
-            Check::Jwt(..) | Check::Keys(_) => true,
+            Check::Jwt(..) | Check::Keys(_) | Check::Forward(..) | Check::Introspection(..) => true,
         }
     }
 }
@@ -214,6 +227,19 @@ impl Authenticate {
                 Ok(verdict) => verdict,
                 Err(stop) => return stop,
             },
+            Check::Forward(policy, desk) => {
+                match services::forward(place, (policy, desk), &self.methods[place].label, visit) {
+                    Ok(verdict) => verdict,
+                    Err(stop) => return stop,
+                }
+            }
+            Check::Introspection(policy, desk) => {
+                let label = &self.methods[place].label;
+                match services::introspect(place, (policy, desk), label, credential, visit) {
+                    Ok(verdict) => verdict,
+                    Err(stop) => return stop,
+                }
+            }
         };
         match verdict {
             Ok(identity) => {
@@ -292,10 +318,7 @@ impl Authenticate {
 
     /// Nobody can judge the credential, and the request ends for that.
     fn give_up(&self, place: usize, why: &'static str, visit: &mut Visit<'_, '_>) -> Verdict {
-        let by = Arc::clone(&self.methods[place].label);
-        visit.caller.look_again();
-        visit.caller.set_unjudged(Unjudged { by, why, choice: "denied" });
-        Verdict::Respond(Cause::AuthUnavailable)
+        services::give_up(&self.methods[place].label, why, visit)
     }
 
     fn refuse(&self, method: usize, why: &'static str, cause: Cause, visit: &mut Visit<'_, '_>) -> Verdict {
@@ -322,10 +345,10 @@ impl Authenticate {
             let tried = caller.refused().is_some_and(|refused| refused.method == place);
             let mut challenge = method.challenge.to_string();
             match (&method.check, cause) {
-                (Check::Jwt(..), Cause::CredentialsInvalid) if tried => {
+                (Check::Jwt(..) | Check::Introspection(..), Cause::CredentialsInvalid) if tried => {
                     challenge += ", error=\"invalid_token\", error_description=\"the token is not good\"";
                 }
-                (Check::Jwt(..), Cause::CredentialsAmbiguous) if tried => {
+                (Check::Jwt(..) | Check::Introspection(..), Cause::CredentialsAmbiguous) if tried => {
                     challenge += ", error=\"invalid_request\""
                 }
                 (Check::Jwt(policy, _), Cause::InsufficientScope)

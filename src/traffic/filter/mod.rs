@@ -17,6 +17,7 @@ mod edits;
 mod headers;
 mod outgoing;
 mod rewrite;
+mod services;
 mod template;
 
 pub use anonymize::Anonymize;
@@ -33,9 +34,10 @@ pub use template::{Template, TemplateError};
 
 use crate::Cause;
 use crate::ask::Ask;
-use auth::Memory;
+use auth::{Memory, Ruling};
 use base::Instant;
 use std::net::IpAddr;
+use std::sync::Arc;
 use wire::http::Request;
 
 /// Filters that one chain may have; the position in it is a byte.
@@ -48,6 +50,8 @@ pub enum Verdict {
     Continue,
     /// The exchange ends here with the response of this cause.
     Respond(Cause),
+    /// The exchange ends here with what a service said.
+    Ruled(Arc<Ruling>),
     /// The filter needs I/O first, and finds what came of it in [`Caller::answered`].
     Suspend(Ask),
 }
