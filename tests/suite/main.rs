@@ -49,6 +49,7 @@ mod rulings;
 mod smuggling;
 mod sources;
 mod tls;
+mod tls_audit;
 mod tls_renewal;
 mod tls_routing;
 mod tls_upstream;
