@@ -2,6 +2,7 @@
 //!
 //! Exchanges are kept and reused with their buffers, so that a request on a warm worker allocates nothing for them.
 
+use crate::grpc::Call;
 use crate::relay::Trailers;
 use crate::worker::Generation;
 use base::Instant;
@@ -60,6 +61,8 @@ pub(crate) struct Exchange {
     pub(crate) is_flow: bool,
     /// A client that ends its side counts as gone.
     pub(crate) abort_on_close: bool,
+    /// What is known of it as a call of gRPC.
+    pub(crate) call: Call,
     /// Seconds for `Retry-After` of our own answer; 0 leaves it out.
     pub(crate) retry_after: u16,
 }
@@ -212,6 +215,7 @@ impl Exchange {
             deadline: Instant::NEVER,
             is_flow: false,
             abort_on_close: false,
+            call: Call::default(),
             retry_after: 0,
         }
     }
@@ -238,6 +242,7 @@ impl Exchange {
         self.deadline = Instant::NEVER;
         self.is_flow = false;
         self.abort_on_close = false;
+        self.call = Call::default();
         self.retry_after = 0;
     }
 

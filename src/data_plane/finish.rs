@@ -25,7 +25,11 @@ pub(crate) fn exchange(conn: &Client, x: &mut Exchange) {
     }
     if let Some(route) = x.route {
         let stats = &x.generation.route(route).stats;
-        stats.shard(worker.id).record(x.status, &x.phases, x.upload.bytes, x.bytes_out);
+        let shard = stats.shard(worker.id);
+        shard.record(x.status, &x.phases, x.upload.bytes, x.bytes_out);
+        if let Some(status) = x.call.status {
+            shard.count_call(status);
+        }
     }
     if x.generation.access_log {
         log(conn, x);
@@ -52,6 +56,7 @@ fn log(conn: &Client, x: &Exchange) {
         version: x.head.version,
         status: x.status,
         cause: x.cause,
+        grpc_status: x.call.status,
         route: x.route.map_or("", |id| &*generation.route(id).name),
         upstream: upstream.map_or("", |upstream| &*upstream.name),
         endpoint: endpoint.map_or("", |endpoint| &*endpoint.text),

@@ -16,6 +16,7 @@ mod drain;
 mod entrance;
 mod exchange;
 mod finish;
+mod grpc;
 mod hedge;
 mod overload;
 mod pace;

@@ -31,6 +31,11 @@ impl Pace {
         Pace::new(timeouts.body_rate_min, timeouts.body_rate_window, timeouts.body_idle)
     }
 
+    /// For a request body that is a stream of messages.
+    pub(crate) fn of_stream(timeouts: &DownstreamTimeouts) -> Pace {
+        Pace::new(0, timeouts.body_rate_window, timeouts.body_idle.max(timeouts.tunnel_idle))
+    }
+
     /// For a response.
     pub(crate) fn of_response(timeouts: &DownstreamTimeouts) -> Pace {
         Pace::new(timeouts.send_rate_min, timeouts.send_rate_window, timeouts.send_idle)

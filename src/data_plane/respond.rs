@@ -2,12 +2,15 @@
 
 use crate::downstream::Client;
 use crate::exchange::Exchange;
+use crate::grpc;
 use crate::relay;
 use crate::serve::{Fault, Next};
 use crate::upstream::forward::{PSEUDONYM, write_request_id};
 use auth::Ruling;
 use base::Instant;
 use std::fmt::Write as _;
+use std::time::Duration;
+use traffic::grpc::Status;
 use traffic::snapshot::{FieldLine, FixedResponse, Redirect, Route};
 use traffic::{Cause, filter};
 use wire::h1::encode;
@@ -38,12 +41,25 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
         relay::settle_request_body(conn, x).await;
     }
     let keeps = !decoding_failed && relay::keeps(conn, x, true);
-    let (content_type, body) = problem(x, cause);
+    let call = grpc::answers(x);
+    let (content_type, body) = match call {
+        Some(encoding) => (grpc::content_type(encoding, x.request()), String::new()),
+        None => {
+            let (content_type, body) = problem(x, cause);
+            (content_type.as_bytes().to_vec(), body)
+        }
+    };
+    let status = if call.is_some() { 200 } else { status };
+    // Clients that come back together would bring the overload back.
+    let pause = if cause == Cause::Overloaded { 1 + conn.worker.random() % 5 } else { x.retry_after.into() };
     let payload = if x.head.method == Method::Head { b"" } else { body.as_bytes() };
     conn.stream.start(BodyLength::Length(body.len() as u64), payload, true, |out| {
         encode::status_line(out, status, b"");
         write_common(out, conn);
-        encode::field(out, b"Content-Type", content_type.as_bytes());
+        encode::field(out, b"Content-Type", &content_type);
+        if call.is_some() {
+            grpc::write_status(out, cause, (pause > 0).then(|| Duration::from_secs(pause.into())));
+        }
         if !cause.proxy_status().is_empty() {
             out.extend_from_slice(b"Proxy-Status: ");
             out.extend_from_slice(PSEUDONYM.as_bytes());
@@ -60,18 +76,15 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
             // The methods that a gateway can carry; which of them a resource allows is the upstream's to say.
             encode::field(out, b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
-        if cause == Cause::Overloaded {
-            // Clients that come back together would bring the overload back.
-            let seconds = [b"1", b"2", b"3", b"4", b"5"][conn.worker.random() as usize % 5];
-            encode::field(out, b"Retry-After", seconds);
-        } else if x.retry_after > 0 {
-            encode::field(out, b"Retry-After", x.retry_after.to_string().as_bytes());
+        if pause > 0 {
+            encode::field(out, b"Retry-After", pause.to_string().as_bytes());
         }
         encode::content_length(out, body.len() as u64);
         write_connection_fields(out, x.head.version, keeps);
         encode::end(out);
     });
     x.status = status;
+    x.call.status = call.map(|_| Status::of(cause));
     x.response_started = true;
     x.bytes_out = payload.len() as u64;
     if decoding_failed {

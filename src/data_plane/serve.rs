@@ -8,6 +8,7 @@ use crate::ask;
 use crate::downstream::{Client, ClientWatch};
 use crate::exchange::{AttemptFacts, Exchange};
 use crate::finish;
+use crate::grpc;
 use crate::hedge;
 use crate::overload;
 use crate::relay;
@@ -53,10 +54,11 @@ pub(crate) async fn serve(conn: &Client, x: &mut Exchange) -> Next {
     let next = match run(conn, x).await {
         Ok(next) => next,
         Err(Fault(cause)) if x.response_started || cause == Cause::ClientGone => {
+            let cause = x.call.cause(cause);
             x.cause = Some(cause);
             Next::Abort(cause)
         }
-        Err(Fault(cause)) => Box::pin(respond::refuse(conn, x, cause)).await,
+        Err(Fault(cause)) => Box::pin(respond::refuse(conn, x, x.call.cause(cause))).await,
     };
     finish::exchange(conn, x);
     next
@@ -87,6 +89,7 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     if let Some(total) = route.timeouts.total {
         x.deadline = conn.worker.rt.now() + total;
     }
+    grpc::begin(x, conn.worker.rt.now());
 
     if route.chain.hooks().request_head {
         loop {

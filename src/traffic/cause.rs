@@ -316,6 +316,8 @@ causes! {
     UpstreamBodyTimeout = "upstream_body_timeout", Upstream, Relay, 504, "connection_read_timeout";
     /// The exchange took longer than the route allows.
     TotalTimeout = "total_timeout", Ringway, Relay, 504, "http_response_timeout";
+    /// The call took longer than its caller waits.
+    CallDeadline = "call_deadline", Downstream, Relay, 504, "http_response_timeout";
     /// A tunnel was idle for longer than allowed.
     TunnelIdle = "tunnel_idle", Ringway, Relay, 0, "";
     /// A tunnel ended because both of its ends closed.

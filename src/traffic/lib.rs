@@ -13,6 +13,7 @@ mod cause_wire;
 pub mod egress;
 pub mod filter;
 pub mod flow;
+pub mod grpc;
 pub mod health;
 pub mod hedge;
 pub mod origin;

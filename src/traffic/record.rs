@@ -4,6 +4,7 @@
 //! are cut at the bounds below and are otherwise kept as they are, whatever bytes they contain. The encoding is private
 //! to one process; nothing stores it.
 
+use crate::grpc::Status;
 use crate::{Cause, Phase};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -59,6 +60,8 @@ pub struct Record<'a> {
     pub status: u16,
     /// Why Ringway answered by itself or closed the connection; `None` when the endpoint's response went through whole.
     pub cause: Option<Cause>,
+    /// How a call of gRPC ended; `None` for other requests, and where nobody has said.
+    pub grpc_status: Option<Status>,
     /// Name of the route; empty when none was found.
     pub route: &'a str,
     /// Name of the upstream; empty when none was asked.
@@ -138,6 +141,7 @@ impl<'a> Record<'a> {
         version: Version::Http11,
         status: 0,
         cause: None,
+        grpc_status: None,
         route: "",
         upstream: "",
         endpoint: "",
@@ -167,6 +171,7 @@ impl<'a> Record<'a> {
         let cause = self.cause.map_or(0, |cause| cause as u8 + 1);
         out.extend_from_slice(&[self.attempts, self.version as u8, cause, u8::from(self.query.is_some())]);
         out.push(self.subject as u8);
+        out.push(self.grpc_status.map_or(0, |status| status.place() + 1));
         match self.client {
             IpAddr::V4(addr) => {
                 out.push(4);
@@ -212,7 +217,7 @@ impl<'a> Record<'a> {
         let phases_us = reader.numbers(u32::from_le_bytes)?;
         let [total_us] = reader.numbers(u32::from_le_bytes)?;
         let [status] = reader.numbers(u16::from_le_bytes)?;
-        let [attempts, version, cause, has_query, subject, family] = reader.array()?;
+        let [attempts, version, cause, has_query, subject, grpc_status, family] = reader.array()?;
         let client = match family {
             4 => IpAddr::V4(Ipv4Addr::from(reader.array::<4>()?)),
             6 => IpAddr::V6(Ipv6Addr::from(reader.array::<16>()?)),
@@ -221,6 +226,10 @@ impl<'a> Record<'a> {
         let cause = match cause.checked_sub(1) {
             None => None,
             Some(place) => Some(*Cause::ALL.get(usize::from(place)).ok_or(RecordError::Invalid)?),
+        };
+        let grpc_status = match grpc_status.checked_sub(1) {
+            None => None,
+            Some(place) => Some(Status::at(place).ok_or(RecordError::Invalid)?),
         };
         let subjects = [Subject::Exchange, Subject::Flow, Subject::Datagrams];
         let record = Record {
@@ -241,6 +250,7 @@ impl<'a> Record<'a> {
             version: version_of(version)?,
             status,
             cause,
+            grpc_status,
             attempts,
             bytes_in,
             bytes_out,

@@ -2,6 +2,7 @@
 //!
 //! Every counter has one writer, its worker; the control plane reads all shards and adds them up.
 
+use crate::grpc::Status;
 use crate::hedge::LearnedDelay;
 use crate::{Cause, Phase, Phases};
 use base::ids::WorkerId;
@@ -29,6 +30,8 @@ pub struct RouteShard {
     pub total: Histogram,
     /// By [`Phase`]; only phases that took time are recorded.
     phases: [Histogram; Phase::ALL.len()],
+    /// By [`Status`].
+    calls: [Counter; Status::COUNT],
 }
 
 impl RouteStats {
@@ -69,6 +72,16 @@ impl RouteShard {
     /// Exchanges whose status begins with the digit `class`; 0: those without a response.
     pub fn requests(&self, class: usize) -> u64 {
         self.classes.get(class).map_or(0, Counter::get)
+    }
+
+    /// Counts a call of gRPC that has ended so. The owning worker only.
+    pub fn count_call(&self, status: Status) {
+        self.calls[usize::from(status.place())].add(1);
+    }
+
+    /// Calls of gRPC that ended with `status`.
+    pub fn calls(&self, status: Status) -> u64 {
+        self.calls[usize::from(status.place())].get()
     }
 
     /// Durations of `phase`.

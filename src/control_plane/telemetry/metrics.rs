@@ -12,6 +12,7 @@ use crate::node::Node;
 use base::stat::{Counter, Histogram, Totals};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, UNIX_EPOCH};
+use traffic::grpc::Status;
 use traffic::health::Service;
 use traffic::snapshot::{Endpoint, Snapshot, Upstream};
 use traffic::stats::WorkerStats;
@@ -24,6 +25,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     build(&mut out, node, &snapshot);
     generations(&mut out, node);
     requests(&mut out, &snapshot);
+    calls(&mut out, &snapshot);
     durations(&mut out, &snapshot);
     causes(&mut out, node);
     workers(&mut out, node);
@@ -117,6 +119,20 @@ fn requests(out: &mut Exposition, snapshot: &Snapshot) {
     for route in &snapshot.routes {
         let bytes = route.stats.shards().map(|shard| shard.bytes_out.get()).sum();
         family.whole(&[("route", &route.name)], bytes);
+    }
+}
+
+/// Calls of gRPC: their status of HTTP says nothing.
+fn calls(out: &mut Exposition, snapshot: &Snapshot) {
+    let help = "Calls of gRPC by route and the status that they ended with.";
+    let mut family = out.family("ringway_grpc_calls", Kind::Counter, help);
+    for route in &snapshot.routes {
+        for status in Status::all() {
+            let count: u64 = route.stats.shards().map(|shard| shard.calls(status)).sum();
+            if count > 0 {
+                family.whole(&[("route", &route.name), ("grpc_status", status.name())], count);
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::trailers::{self, Trailers};
 use super::{ReceiveSize, known_rest, piped};
 use crate::downstream::{Client, ClientWatch};
 use crate::exchange::Exchange;
+use crate::grpc;
 use crate::pace::{self, Pace, SendFault};
 use crate::respond::write_connection_fields;
 use crate::serve::{Fault, Next};
@@ -44,6 +45,7 @@ pub(crate) async fn response(
 
     let mut body = BodyReader::for_response(x.response.body, &upstream.http);
     prepare_response_edits(x);
+    grpc::note_head(x);
     // What arrived together with the head leaves together with it.
     let mut bytes = std::mem::take(&mut x.response_bytes);
     let (head, arrived) = bytes.split_at_mut(x.response.head_bytes as usize);
@@ -57,6 +59,7 @@ pub(crate) async fn response(
     };
     x.bytes_out = payload.len() as u64;
     let trailers = if complete { trailers_for(conn, x, framing, &mut body) } else { Trailers::NONE };
+    let is_event_stream = !complete && names_event_stream(Response::new(&x.response, head));
     conn.stream.start(framing, &arrived[payload], complete && trailers.is_empty(), |out| {
         write_response_head(out, conn, x, Response::new(&x.response, head), framing, keeps);
     });
@@ -68,6 +71,7 @@ pub(crate) async fn response(
     x.response_started = true;
     let (mut tail, mut ended) = (None, false);
     if !complete {
+        x.call.has_events = is_event_stream;
         let rest = rest_of_response(conn, x, upstream, &lease, &mut body, framing).await?;
         excess = rest.behind == IdleState::Disturbed;
         ended = matches!(rest.behind, IdleState::Ended { .. });
@@ -181,7 +185,8 @@ pub(super) async fn in_time<T>(
     receive: impl Future<Output = io::Result<T>>,
 ) -> Result<T, Fault> {
     let rt = &conn.worker.rt;
-    conn.upstream_timer.set((rt.now() + upstream.timeouts.body_idle).min(x.deadline));
+    let silence = x.call.silence(&conn.listener(&x.generation).timeouts, upstream.timeouts.body_idle);
+    conn.upstream_timer.set((rt.now() + silence).min(x.deadline));
     let present = conn.while_present(watch, receive);
     match race(present, &conn.upstream_timer).await {
         Some(None) => Err(Cause::ClientGone.into()),
@@ -315,6 +320,14 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
     }
+}
+
+/// Whether the body is one of server-sent events (HTML §9.2), whose sender is silent while nothing happens.
+fn names_event_stream(response: Response<'_>) -> bool {
+    const EVENTS: &[u8] = b"text/event-stream";
+    let Some(value) = response.known(Known::ContentType) else { return false };
+    let end = value.iter().position(|byte| matches!(byte, b';' | b' ' | b'\t')).unwrap_or(value.len());
+    value[..end].eq_ignore_ascii_case(EVENTS)
 }
 
 /// Runs the response side of the route's filters.

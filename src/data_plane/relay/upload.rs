@@ -4,6 +4,7 @@ use super::trailers::Trailers;
 use super::{ReceiveSize, append, emit, known_rest, piped};
 use crate::downstream::Client;
 use crate::exchange::Upload;
+use crate::grpc::Call;
 use crate::pace::{Pace, Wait};
 use crate::serve::Fault;
 use crate::upstream::h1::flush as flush_upstream;
@@ -33,6 +34,8 @@ pub(crate) struct UploadLimits<'x> {
     total: Instant,
     /// What the route changes of the request's fields.
     edits: &'x FieldEdits,
+    /// The client sends when it has something to say, as slowly as it likes.
+    is_stream: bool,
 }
 
 impl<'x> UploadLimits<'x> {
@@ -41,8 +44,8 @@ impl<'x> UploadLimits<'x> {
         generation: &Snapshot,
         route: &Route,
         upstream: &Upstream,
-        deadline: Instant,
-        total: Instant,
+        (deadline, total): (Instant, Instant),
+        call: Call,
         edits: &'x FieldEdits,
     ) -> UploadLimits<'x> {
         let listener = conn.listener(generation);
@@ -52,11 +55,16 @@ impl<'x> UploadLimits<'x> {
             buffer_bytes_max: generation.limits.relay_buffer_bytes_max as usize,
             trailers_max: (listener.http.header_bytes_max, listener.http.header_fields_max),
             downstream: listener.timeouts,
-            upstream_idle: upstream.timeouts.body_idle,
+            upstream_idle: call.silence(&listener.timeouts, upstream.timeouts.body_idle),
             deadline,
             total,
             edits,
+            is_stream: call.is_stream(),
         }
+    }
+
+    fn pace(&self) -> Pace {
+        if self.is_stream { Pace::of_stream(&self.downstream) } else { Pace::of_body(&self.downstream) }
     }
 
     /// Why a wait for the client, or one for the endpoint, has ended at the deadline.
@@ -97,7 +105,7 @@ pub(crate) async fn upload(
         upload.queued = upload.done;
         flush_upstream(conn, lease, limits).await?;
     }
-    let mut pace = Pace::of_body(&limits.downstream);
+    let mut pace = limits.pace();
     let mut size = ReceiveSize::new(limits.buffer_bytes_max);
     let mut may_splice =
         matches!(framing, BodyLength::Length(_)) && conn.stream.can_splice() && to.is_plain();

@@ -34,6 +34,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoin
     if let Some(security) = &conn.security {
         out.extend_from_slice(&security.client_fields);
     }
+    x.call.write_timeout(out, x.deadline, conn.worker.rt.now());
     for (name, value) in outgoing.edits.additions() {
         encode::field(out, name, value);
     }
@@ -54,7 +55,7 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoin
 /// What the client sent, as far as it travels on; its cookies without the one that is ours.
 fn write_client_fields(out: &mut Vec<u8>, x: &Exchange, request: Request<'_>) {
     let (trusted, edits, sticky) = (x.facts.trusted, &x.outgoing.edits, session::sticky(x));
-    if edits.is_empty() && sticky.is_none() {
+    if edits.is_empty() && sticky.is_none() && !x.call.is_stream() {
         encode::kept_fields(out, request.bytes, &request.head.fields, |field| is_forwarded(field, trusted));
         return;
     }
@@ -63,7 +64,10 @@ fn write_client_fields(out: &mut Vec<u8>, x: &Exchange, request: Request<'_>) {
             && sticky.is_some_and(|sticky| sticky.is_in(field.value.of(request.bytes)))
     };
     encode::kept_fields(out, request.bytes, &request.head.fields, |field| {
-        is_forwarded(field, trusted) && edits.keeps(field.name.of(request.bytes)) && !has_ours(field)
+        is_forwarded(field, trusted) && {
+            let name = field.name.of(request.bytes);
+            edits.keeps(name) && !x.call.replaces(name) && !has_ours(field)
+        }
     });
     if let Some(sticky) = sticky.filter(|_| edits.keeps(b"Cookie")) {
         session::write_other_cookies(out, sticky, request);

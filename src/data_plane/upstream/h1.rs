@@ -260,8 +260,9 @@ pub(crate) async fn send_body_and_read_head(
     deadline: Instant,
 ) -> Result<(), Fault> {
     let generation = std::rc::Rc::clone(&x.generation);
+    let (call, edits) = (x.call, &x.outgoing.edits);
     let limits =
-        relay::UploadLimits::new(conn, &generation, route, upstream, deadline, x.deadline, &x.outgoing.edits);
+        relay::UploadLimits::new(conn, &generation, route, upstream, (deadline, x.deadline), call, edits);
     let mut heads = FinalHead::new(x, upstream);
     let body = x.head.body;
     let mut early = false;

@@ -13,6 +13,7 @@ fn full() -> Record<'static> {
         query: Some(b""),
         status: 502,
         cause: Some(Cause::Internal),
+        grpc_status: Some(crate::grpc::Status::UNAVAILABLE),
         route: "shop.example /api/",
         upstream: "api",
         endpoint: "10.0.0.1:3001",

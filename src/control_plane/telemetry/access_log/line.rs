@@ -72,6 +72,11 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
         }
         None => out.literal(b",\"cause\":null"),
     }
+    if let Some(status) = record.grpc_status {
+        out.literal(b",\"grpc_status\":\"");
+        out.slice(status.name().as_bytes());
+        out.byte(b'"');
+    }
     text(b",\"route\":\"", record.route.as_bytes(), out);
     text(b"\",\"upstream\":\"", record.upstream.as_bytes(), out);
     text(b"\",\"endpoint\":\"", record.endpoint.as_bytes(), out);
