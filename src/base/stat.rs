@@ -101,6 +101,12 @@ impl Totals {
         self.counts[..=last].iter().sum()
     }
 
+    /// The buckets that hold something: the upper bound in microseconds, and how many.
+    pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> {
+        let counted = self.counts.iter().enumerate().filter(|(_, count)| **count > 0);
+        counted.map(|(bucket, count)| (upper_bound(bucket), *count))
+    }
+
     /// The duration below which the share `quantile` (0 to 1) of the recorded ones lie; zero when there are none.
     pub fn quantile(&self, quantile: f64) -> Duration {
         let count = self.count();

@@ -18,7 +18,12 @@ pub(crate) fn endpoint(args: &Endpoint) -> Exit {
 }
 
 fn path(set: &EndpointSet) -> String {
-    format!("/v1/upstreams/{}/endpoints/{}", segment(&set.upstream), segment(&set.address))
+    path_of(&set.upstream, &set.address)
+}
+
+/// Where the admin API takes changes of an endpoint.
+pub(crate) fn path_of(upstream: &str, address: &str) -> String {
+    format!("/v1/upstreams/{}/endpoints/{}", segment(upstream), segment(address))
 }
 
 /// A name as one segment of a path (RFC 3986 §3.3).

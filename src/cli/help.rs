@@ -125,6 +125,35 @@ Examples:
 Exit status: 0 when it was explained, whatever becomes of the request; 1 when the running one could
 not be asked; 2 when the question or the configuration is wrong.";
 
+pub(crate) const WATCH_SHORT: &str = "`ringway top --help` shows examples and keys.";
+pub(crate) const WATCH: &str = "\
+Asks the admin API every second and shows rates, latencies by phase, workers, endpoints, routes and the
+latest failures.
+
+Keys: q or Ctrl-C quit; s sort by rate, latency, failures or name; f filter by name; up and down mark an
+endpoint; d drain it and r make it ready again, after a question.
+
+Examples:
+  ringway top
+  ringway top --admin unix:/run/ringway/admin.sock --interval 500
+  ringway top --once                    one frame, for scripts
+
+Exit status: 0 in the end; 1 when the running one could not be asked, or there is no terminal.";
+
+pub(crate) const WHY_SHORT: &str = "`ringway why --help` shows examples and what is remembered.";
+pub(crate) const WHY: &str = "\
+Each worker remembers its latest decisions: all requests that failed or were repeated, and a sample of
+the others. `decisions { memory \"256KiB\"; sample \"1%\" }` says how much; query strings are not kept.
+
+Examples:
+  ringway why 6f1c2b0d9a8e7f605142434445464748      one request, from listener to cause
+  ringway why --recent                              the newest twenty
+  ringway why --recent --cause connect_refused --limit 100
+  ringway why --recent --status 504 --upstream api
+  ringway why --recent --json | jq -r '.requests[] | [.id, .cause.name] | @tsv'
+
+Exit status: 0 when something is known; 1 when nothing is or the running one could not be asked.";
+
 pub(crate) const PLAN_SHORT: &str = "`ringway plan --help` shows examples and what the words mean.";
 pub(crate) const PLAN: &str = "\
 Compares two configurations object by object, by name: moving things about in the file is no change.

@@ -39,7 +39,9 @@ mod show;
 mod start;
 mod status;
 mod table;
+mod top;
 mod version;
+mod why;
 mod workers;
 
 use args::{Command, CommandLine};
@@ -78,6 +80,8 @@ fn perform(command: Command) -> Exit {
         Command::Drain(args) => drain::drain(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Keys(args) => keys::keys(&args),
+        Command::Top(args) => top::top(&args),
+        Command::Why(args) => why::why(&args),
         Command::Version(args) => version::version(&args),
     }
 }

@@ -94,6 +94,7 @@ pub(crate) static ROOT: Node = Node {
         value("zone"),
         one("admin", &ADMIN),
         one("access-log", &ACCESS_LOG),
+        one("decisions", &DECISIONS),
         one("dns", &DNS),
         many("listener", "listeners", &LISTENER),
         many("tcp", "tcp", &TCP),
@@ -119,6 +120,8 @@ static ACCESS_LOG: Node = Node {
     later: &["syslog", "sample", "fields"],
     ..EMPTY
 };
+
+static DECISIONS: Node = Node { children: &[value("memory"), value("sample")], ..EMPTY };
 
 static LISTENER: Node = Node {
     args: &["name"],

@@ -5,10 +5,10 @@ use crate::document::Object;
 use crate::environment::{Environment, System};
 use crate::literal::{Address, Target};
 use crate::model::{
-    AccessLog, Action, Admin, Balance, Config, DnsSettings, Endpoint, HashKey, Headers, Http2, Io, Listener,
-    ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol, RetryBudget,
-    Route, RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts, Tcp, TcpLimits,
-    TcpRetry, TcpTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
+    AccessLog, Action, Admin, Balance, Config, Decisions, DnsSettings, Endpoint, HashKey, Headers, Http2, Io,
+    Listener, ListenerLimits, ListenerTimeouts, Matcher, Origin, Outlier, Overload, Predicates, Protocol,
+    RetryBudget, Route, RouteLimits, RouteTimeouts, SPILL_OVER, Site, SiteLimits, SiteName, SiteTimeouts,
+    Tcp, TcpLimits, TcpRetry, TcpTimeouts, Tier, Upstream, UpstreamLimits, UpstreamTimeouts, Workers,
 };
 use crate::problem::{Problem, Problems, Severity};
 use crate::provenance::Provenance;
@@ -143,6 +143,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         zone: None,
         admin: Admin::default(),
         access_log: AccessLog::default(),
+        decisions: Decisions::default(),
         dns: DnsSettings::default(),
         listeners: vec![Listener {
             name: "listen".into(),

@@ -5,8 +5,8 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, Basic, Consumer, DnsSettings, ForwardAuth, HashKey, Introspect, Io, Jwt, Keys,
-    Listener, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
+    AccessLog, Admin, Basic, Consumer, Decisions, DnsSettings, ForwardAuth, HashKey, Introspect, Io, Jwt,
+    Keys, Listener, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -59,6 +59,7 @@ pub fn schema() -> Value {
     property("zone", json_schema!({ "type": "string" }));
     property("admin", generator.subschema_for::<Admin>());
     property("access-log", generator.subschema_for::<AccessLog>());
+    property("decisions", generator.subschema_for::<Decisions>());
     property("dns", generator.subschema_for::<DnsSettings>());
     property("listeners", generator.subschema_for::<Vec<Listener>>());
     property("tcp", generator.subschema_for::<Vec<Tcp>>());

@@ -44,6 +44,7 @@ impl Config {
             put("admin", serde_json::to_value(&self.admin));
         }
         put("access-log", serde_json::to_value(&self.access_log));
+        put("decisions", serde_json::to_value(self.decisions));
         if !self.dns.is_empty() {
             put("dns", serde_json::to_value(&self.dns));
         }

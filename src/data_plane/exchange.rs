@@ -12,6 +12,7 @@ use runtime::Buf;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use traffic::filter::{Caller, Outgoing, ResponseEdits, Walk};
+use traffic::recent::{Tried, TriedEnd};
 use traffic::source::ForwardedFacts;
 use traffic::sticky::Session;
 use traffic::{Cause, Phases};
@@ -42,6 +43,8 @@ pub(crate) struct Exchange {
     pub(crate) session: Session,
     /// Endpoints that an attempt of this exchange has failed on.
     pub(crate) failed: Vec<EndpointId>,
+    /// Attempts that did not become the response, for whoever asks why.
+    pub(crate) tried: Vec<Tried>,
     /// Attempts that were started.
     pub(crate) attempts: u8,
     /// Status of the final response; 0 until it was sent.
@@ -205,6 +208,7 @@ impl Exchange {
             endpoint: None,
             session: Session::None,
             failed: Vec::new(),
+            tried: Vec::new(),
             attempts: 0,
             status: 0,
             cause: None,
@@ -270,8 +274,16 @@ impl Exchange {
         self.caller.clear();
         self.response_edits.clear();
         self.failed.clear();
+        self.tried.clear();
         self.upload.replay.clear();
         self.upload.trailers = Trailers::NONE;
+    }
+
+    /// Remembers how the attempt under way has ended.
+    pub(crate) fn remember_attempt(&mut self, end: TriedEnd) {
+        if let Some(endpoint) = self.endpoint {
+            self.tried.push(Tried::last(endpoint, end, &self.phases));
+        }
     }
 
     pub(crate) fn request(&self) -> Request<'_> {

@@ -7,6 +7,7 @@ use crate::udp;
 use crate::worker::Worker;
 use std::net::IpAddr;
 use std::time::Duration;
+use traffic::recent::{ATTEMPTS_MAX, Decision, Kept, Tried, TriedEnd};
 use traffic::record::{Record, Subject};
 use traffic::{Cause, Phase};
 use wire::http::Known;
@@ -31,12 +32,35 @@ pub(crate) fn exchange(conn: &Client, x: &mut Exchange) {
             shard.count_call(status);
         }
     }
-    if x.generation.access_log {
-        log(conn, x);
+    let kept = kept(worker, x);
+    if x.generation.access_log || kept.is_some() {
+        log(conn, x, kept);
     }
 }
 
-fn log(conn: &Client, x: &Exchange) {
+/// Whether the exchange is remembered for whoever asks why: all that failed, and a few of the others.
+fn kept(worker: &Worker, x: &Exchange) -> Option<Kept> {
+    let rules = &x.generation.recent;
+    if rules.bytes_max == 0 {
+        return None;
+    }
+    if x.status >= 500 || x.cause.is_some_and(Cause::is_failure) || !x.tried.is_empty() {
+        return Some(Kept::Failure);
+    }
+    match worker.until_sample.get() {
+        0 if rules.sample_every > 0 => {
+            worker.until_sample.set(rules.sample_every - 1);
+            Some(Kept::Sample)
+        }
+        left => {
+            worker.until_sample.set(left.saturating_sub(1));
+            None
+        }
+    }
+}
+
+/// Builds the record and hands it to whoever wants it.
+fn log(conn: &Client, x: &Exchange, kept: Option<Kept>) {
     let worker = &*conn.worker;
     let generation = &*x.generation;
     let request = x.request();
@@ -71,7 +95,33 @@ fn log(conn: &Client, x: &Exchange) {
         phases_us: x.phases.durations().map(micros),
         total_us: micros(x.phases.total()),
     };
-    write(worker, &record);
+    if generation.access_log {
+        write(worker, &record);
+    }
+    if let Some(kept) = kept {
+        keep(worker, x, kept, &record);
+    }
+}
+
+/// Remembers the exchange among the recent decisions.
+fn keep(worker: &Worker, x: &Exchange, kept: Kept, record: &Record<'_>) {
+    let generation = &*x.generation;
+    let route = x.route.map(|id| generation.route(id).origin.to_string()).unwrap_or_default();
+    let upstream = x.upstream.map(|id| generation.upstream(id));
+    let origin = upstream.map(|upstream| upstream.origin.to_string()).unwrap_or_default();
+    // The one that became the response is not among those that were tried in vain.
+    let last = x.endpoint.filter(|_| usize::from(x.attempts) > x.tried.len());
+    let last = last.map(|id| Tried::last(id, TriedEnd::Answered(x.response.status), &x.phases));
+    let attempts = || x.tried.iter().chain(&last).take(ATTEMPTS_MAX);
+    let mut line = worker.log_line.borrow_mut();
+    line.clear();
+    Decision::begin(generation.generation, [&route, &origin], attempts().count(), &mut line);
+    for tried in attempts() {
+        let endpoint = upstream.and_then(|upstream| upstream.endpoints.get(tried.endpoint.index()));
+        Decision::attempt(endpoint.map_or("", |endpoint| &endpoint.text), tried, &mut line);
+    }
+    Decision::finish(record, &mut line);
+    worker.stats.recent.keep(kept, &generation.recent, &line);
 }
 
 /// Who called and which policy says so, for the log; allocates nothing where nobody was asked.
@@ -92,7 +142,9 @@ fn caller(x: &Exchange) -> (String, String) {
 pub(crate) fn flow(conn: &Client, flow: &Flow, cause: Cause) {
     let worker = &*conn.worker;
     flow.stats.shard(worker.id).end(cause);
-    if !worker.generation().access_log {
+    let generation = worker.generation();
+    let is_kept = cause.is_failure() && generation.recent.bytes_max > 0;
+    if !generation.access_log && !is_kept {
         return;
     }
     let record = Record {
@@ -111,7 +163,16 @@ pub(crate) fn flow(conn: &Client, flow: &Flow, cause: Cause) {
         total_us: micros(flow.phases.total()),
         ..Record::EMPTY
     };
-    write(worker, &record);
+    if generation.access_log {
+        write(worker, &record);
+    }
+    if is_kept {
+        let mut line = worker.log_line.borrow_mut();
+        line.clear();
+        Decision::begin(generation.generation, ["", ""], 0, &mut line);
+        Decision::finish(&record, &mut line);
+        worker.stats.recent.keep(Kept::Failure, &generation.recent, &line);
+    }
 }
 
 /// Hands the record of a flow of datagrams that ended for `cause` to the access log.

@@ -25,7 +25,9 @@ use runtime::Timer;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 use traffic::hedge::HedgeRules;
+use traffic::recent::{Tried, TriedEnd};
 use traffic::snapshot::{Endpoint, Route, Upstream};
 use traffic::{Cause, Phase};
 use wire::http::ResponseHead;
@@ -103,6 +105,9 @@ pub(crate) async fn ask<'a>(
             let is_first = finish.last.endpoint.id == first.id;
             let (slower, since) = if is_first { (second, since) } else { (first, began) };
             choose::outpaced(conn, slower, since);
+            let wait = conn.worker.rt.now().since(since);
+            let (endpoint, connect) = (slower.id, Duration::ZERO);
+            x.tried.push(Tried { endpoint, end: TriedEnd::Overtaken, connect, wait });
         }
     }
     settle(conn, x, first, finish)
@@ -243,8 +248,11 @@ fn settle<'a>(
     x.phases.mark(Phase::Send, leg.connected);
     x.phases.mark(Phase::Wait, conn.worker.rt.now());
     (x.response, x.response_bytes) = (leg.head, leg.bytes);
-    if let Some(Leg { endpoint, lease: Err(_), .. }) = other {
-        x.failed.push(endpoint.id);
+    if let Some(Leg { endpoint, lease: Err(Fault(cause)), began, connected, .. }) = other {
+        let wait = conn.worker.rt.now().since(connected);
+        let (endpoint, end) = (endpoint.id, TriedEnd::Failed(cause));
+        x.tried.push(Tried { endpoint, end, connect: connected.since(began), wait });
+        x.failed.push(endpoint);
     }
     let lease = leg.lease?;
     conn.worker.stats.hedges_won.add(u64::from(leg.endpoint.id != first.id));

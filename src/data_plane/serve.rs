@@ -21,6 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use traffic::filter::{Verdict, Visit};
 use traffic::health::Outcome;
+use traffic::recent::TriedEnd;
 use traffic::retry::{self, Attempt, Decision, Failure};
 use traffic::snapshot::{Action, Endpoint, Route, Split, Upstream};
 use traffic::{Cause, Phase, source};
@@ -183,7 +184,7 @@ async fn forward(conn: &Client, x: &mut Exchange, route: &Route, split: &Split) 
         };
         let attempted = match attempted {
             Ok(attempted) => attempted,
-            Err(fault) => match decide(conn, x, route, upstream, fault.0.into()) {
+            Err(fault) => match after_fault(conn, x, route, upstream, fault) {
                 Decision::Retry { pause } => Attempted::Again { pause },
                 Decision::GiveUp => return Err(fault),
             },
@@ -206,6 +207,18 @@ async fn forward(conn: &Client, x: &mut Exchange, route: &Route, split: &Split) 
             x.phases.retry(worker.rt.now());
         }
     }
+}
+
+/// What follows an attempt that has failed.
+fn after_fault(
+    conn: &Client,
+    x: &mut Exchange,
+    route: &Route,
+    upstream: &Upstream,
+    fault: Fault,
+) -> Decision {
+    x.remember_attempt(TriedEnd::Failed(fault.0));
+    decide(conn, x, route, upstream, fault.0.into())
 }
 
 fn decide(conn: &Client, x: &Exchange, route: &Route, upstream: &Upstream, failure: Failure) -> Decision {
@@ -300,6 +313,7 @@ async fn conclude(
         && let Decision::Retry { pause } =
             decide(conn, x, route, upstream, Failure::Status(x.response.status))
     {
+        x.remember_attempt(TriedEnd::Answered(x.response.status));
         return Ok(Attempted::Again { pause });
     }
     let Asked { lease, load } = asked;

@@ -105,6 +105,8 @@ pub(crate) struct Worker {
     /// Accept tasks that have not ended yet.
     pub(crate) accepting: Cell<u32>,
     pub(crate) log: RefCell<Producer>,
+    /// Requests that go well until the next one is kept among the recent decisions.
+    pub(crate) until_sample: Cell<u32>,
     /// The record being written; kept for its memory.
     pub(crate) log_line: RefCell<Vec<u8>>,
     /// When the worker last found that it had not run for longer than [`STALL`]. What began before that says nothing
@@ -153,6 +155,7 @@ impl Worker {
             by_listener: RefCell::default(),
             accepting: Cell::new(0),
             log: RefCell::new(log),
+            until_sample: Cell::new(0),
             log_line: RefCell::default(),
             stalled: Cell::new(Instant::ZERO),
             generation: RefCell::new(Rc::new(generation)),
@@ -238,6 +241,7 @@ impl Worker {
         let stats = &self.stats;
         stats.turns.add(1);
         let nanos = u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX);
+        stats.busy_nanos.add(nanos);
         stats.turn_longest_nanos.set(nanos.max(stats.turn_longest_nanos.get()));
         if spent >= LONG_TURN {
             stats.shed.long_turn_nanos.set(nanos);

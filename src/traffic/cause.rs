@@ -71,6 +71,32 @@ macro_rules! causes {
     };
 }
 
+impl Cause {
+    /// Whether something went wrong; the others are how exchanges and connections end every day.
+    pub const fn is_failure(self) -> bool {
+        !matches!(
+            self,
+            Cause::FixedResponse
+                | Cause::Redirect
+                | Cause::ClientClosed
+                | Cause::ConnectionClose
+                | Cause::IdleTimeout
+                | Cause::RequestsMax
+                | Cause::TunnelClosed
+                | Cause::TunnelIdle
+                | Cause::FlowClosed
+                | Cause::FlowIdle
+                | Cause::FlowAnswered
+                | Cause::ListenerClosed
+        )
+    }
+
+    /// The cause of that name.
+    pub fn named(name: &str) -> Option<Cause> {
+        Cause::ALL.iter().copied().find(|cause| cause.name() == name)
+    }
+}
+
 causes! {
     /// Content-Length together with Transfer-Encoding.
     ClAndTe = "cl_and_te", Downstream, Decode, 400, "http_request_error";

@@ -20,6 +20,7 @@ pub mod origin;
 pub mod overload;
 pub mod phase;
 pub mod proxy_protocol;
+pub mod recent;
 pub mod record;
 pub mod retry;
 pub mod route;

@@ -308,7 +308,7 @@ fn version_of(place: u8) -> Result<Version, RecordError> {
     all.into_iter().find(|&version| version as u8 == place).ok_or(RecordError::Invalid)
 }
 
-fn text(out: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
+pub(crate) fn text(out: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     let text = &text[..text.len().min(bytes_max)];
     // All bounds are far below 64 KiB.
     let len = u16::try_from(text.len()).unwrap_or(u16::MAX);
@@ -316,7 +316,7 @@ fn text(out: &mut Vec<u8>, text: &[u8], bytes_max: usize) {
     out.extend_from_slice(text);
 }
 
-struct Reader<'a>(&'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], RecordError> {
@@ -325,13 +325,13 @@ impl<'a> Reader<'a> {
         Ok(taken)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(RecordError::Truncated)?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    fn numbers<T: Default + Copy, const WIDTH: usize, const N: usize>(
+    pub(crate) fn numbers<T: Default + Copy, const WIDTH: usize, const N: usize>(
         &mut self,
         read: impl Fn([u8; WIDTH]) -> T,
     ) -> Result<[T; N], RecordError> {
@@ -347,7 +347,7 @@ impl<'a> Reader<'a> {
         self.take(usize::from(len))
     }
 
-    fn name(&mut self) -> Result<&'a str, RecordError> {
+    pub(crate) fn name(&mut self) -> Result<&'a str, RecordError> {
         std::str::from_utf8(self.text()?).map_err(|_| RecordError::Invalid)
     }
 }

@@ -13,6 +13,7 @@ use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
 use crate::hedge::HedgeRules;
 use crate::origin::Origin;
 use crate::proxy_protocol::{ReceiveRules, SendRules};
+use crate::recent::RecentRules;
 use crate::retry::{RetryBudget, RetryRules};
 use crate::route::RouteTable;
 use crate::selector::Selector;
@@ -46,6 +47,8 @@ pub struct Snapshot {
     pub access: Access,
     /// Whether finished exchanges are handed to the access-log writer.
     pub access_log: bool,
+    /// What is kept in memory of finished exchanges.
+    pub recent: RecentRules,
 }
 
 impl Snapshot {

@@ -4,6 +4,7 @@
 
 use crate::grpc::Status;
 use crate::hedge::LearnedDelay;
+use crate::recent::Recent;
 use crate::{Cause, Phase, Phases};
 use base::ids::WorkerId;
 use base::stat::{Counter, Histogram};
@@ -165,6 +166,8 @@ pub struct WorkerStats {
     pub tasks: Counter,
     /// Turns of the loop.
     pub turns: Counter,
+    /// Nanoseconds spent in turns, without waiting for events.
+    pub busy_nanos: Counter,
     /// Gauge: nanoseconds that the longest turn took.
     pub turn_longest_nanos: Counter,
     /// Gauge: generation of the snapshot in use.
@@ -174,6 +177,8 @@ pub struct WorkerStats {
     /// What it sheds under pressure.
     pub shed: crate::overload::ShedStats,
     pub tls: TlsStats,
+    /// What was decided lately.
+    pub recent: Recent,
     causes: Causes,
     closes: Causes,
 }

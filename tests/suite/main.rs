@@ -55,3 +55,5 @@ mod tls_audit;
 mod tls_renewal;
 mod tls_routing;
 mod tls_upstream;
+mod top;
+mod why;

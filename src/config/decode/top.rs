@@ -2,7 +2,9 @@
 
 use super::{Decoder, Scope};
 use crate::document::Literal as Raw;
-use crate::model::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Config, Io, Overload, Workers};
+use crate::model::{
+    AccessLog, AccessLogFormat, AccessLogTarget, Admin, Config, Decisions, Io, Overload, Workers,
+};
 use crate::problem::Code;
 use std::num::NonZeroU16;
 
@@ -16,6 +18,7 @@ impl Decoder<'_> {
             zone: self.zone(scope),
             admin: scope.member("admin").map(|admin| self.admin(&admin)).unwrap_or_default(),
             access_log: scope.member("access-log").map(|log| self.access_log(&log)).unwrap_or_default(),
+            decisions: scope.member("decisions").map(|one| self.decisions(&one)).unwrap_or_default(),
             dns: self.dns(scope),
             listeners: scope.members("listeners").iter().map(|listener| self.listener(listener)).collect(),
             tcp: scope.members("tcp").iter().map(|tcp| self.tcp(tcp)).collect(),
@@ -56,6 +59,18 @@ impl Decoder<'_> {
             );
         }
         Admin { binds: self.literals(scope, "bind"), origin: self.origin(scope) }
+    }
+
+    fn decisions(&mut self, scope: &Scope<'_>) -> Decisions {
+        let defaults = Decisions::default();
+        let memory = self.literal_or(scope, "memory", defaults.memory);
+        let fits = memory.0 == 0 || (Decisions::MEMORY_MIN..=Decisions::MEMORY_MAX).contains(&memory);
+        if !fits && let Some(scalar) = scope.scalar("memory") {
+            let what = format!("\"memory\" cannot be {}", super::shown(scalar));
+            let hint = format!("expected {} to {}, or 0B", Decisions::MEMORY_MIN, Decisions::MEMORY_MAX);
+            self.error(Code::Value, scalar.span, what, Some(hint));
+        }
+        Decisions { memory, sample: self.literal_or(scope, "sample", defaults.sample) }
     }
 
     fn access_log(&mut self, scope: &Scope<'_>) -> AccessLog {

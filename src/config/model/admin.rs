@@ -1,7 +1,7 @@
-//! The process itself: workers, driver, admin listener, access log.
+//! The process itself: workers, driver, admin listener, access log, what is remembered.
 
 use super::Origin;
-use crate::literal::{Address, words};
+use crate::literal::{Address, Bytes, Percent, words};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::num::NonZeroU16;
@@ -80,6 +80,27 @@ pub enum AccessLogTarget {
 /// Serialises a target without further data as the flag that it is in the text.
 fn yes<S: Serializer>(serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_bool(true)
+}
+
+/// What is kept in memory of finished exchanges, for `ringway why`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Decisions {
+    /// Of each worker; `0B` keeps nothing. Default 256 KiB.
+    pub memory: Bytes,
+    /// Share of the requests that went well; all others are kept. Default 1 %.
+    pub sample: Percent,
+}
+
+impl Decisions {
+    /// Room for a few decisions at least.
+    pub(crate) const MEMORY_MIN: Bytes = Bytes(16 << 10);
+    pub(crate) const MEMORY_MAX: Bytes = Bytes(64 << 20);
+}
+
+impl Default for Decisions {
+    fn default() -> Self {
+        Decisions { memory: Bytes(256 << 10), sample: Percent::whole(1) }
+    }
 }
 
 words! {

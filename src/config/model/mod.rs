@@ -31,7 +31,7 @@ pub use access::{
     ForwardAuth, Introspect, Jwks, JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods, SameFor,
     ServiceSettings, Unjudged,
 };
-pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Io, Workers};
+pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Decisions, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
 pub use cors::Cors;
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
@@ -83,6 +83,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where finished exchanges are written. Default: off.
     pub access_log: AccessLog,
+    /// What is kept of finished exchanges in memory.
+    pub decisions: Decisions,
     /// How names of endpoints are resolved, as far as the upstream does not say.
     pub dns: DnsSettings,
     /// Entry points for HTTP.

@@ -11,6 +11,8 @@
 //!   overload.rs how hard pressed the node is, in /v1/status
 //!   endpoint.rs state and weight of an endpoint            peer.rs       who asks
 //!   drain.rs    /v1/drain
+//!   requests.rs /v1/requests: what was decided lately
+//!   traffic.rs  /v1/traffic: counts and latencies to take differences of
 //!   config.rs   /v1/config, /v1/reload, /v1/history …                   explain.rs   /v1/explain
 //! ```
 
@@ -25,10 +27,12 @@ mod overload;
 mod peer;
 mod problem;
 mod ready;
+mod requests;
 pub(crate) mod server;
 mod status;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod upstreams;
 
 pub(crate) use ready::reasons;
@@ -52,6 +56,9 @@ pub(crate) fn router(asked: Asked, reach: guard::Reach) -> Router {
         .route("/metrics", get(scrape))
         .route("/v1/status", get(status::status))
         .route("/v1/upstreams", get(upstreams::upstreams))
+        .route("/v1/traffic", get(traffic::traffic))
+        .route("/v1/requests", get(requests::list))
+        .route("/v1/requests/{id}", get(requests::one))
         .route("/v1/config", get(config::show))
         .route("/v1/history", get(config::history))
         .merge(changes(reach))

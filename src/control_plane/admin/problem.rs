@@ -51,8 +51,10 @@ impl IntoResponse for Problem {
 }
 
 pub(super) async fn no_such_resource(uri: Uri) -> Problem {
-    let detail =
-        format!("there is no {}; see /live /ready /metrics /v1/status /v1/upstreams /v1/config", uri.path());
+    let detail = format!(
+        "there is no {}; see /live /ready /metrics /v1/status /v1/upstreams /v1/requests /v1/config",
+        uri.path()
+    );
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 

@@ -183,6 +183,10 @@ struct Worker {
     leases: u64,
     sockets: u64,
     tasks: u64,
+    turns: u64,
+    /// Time spent in turns, without waiting for events.
+    busy_us: u64,
+    turn_longest_us: u64,
     log_dropped: u64,
 }
 
@@ -315,6 +319,9 @@ fn of_worker(id: usize, worker: &WorkerStats) -> Worker {
         leases: worker.leases_out.get(),
         sockets: worker.sockets.get(),
         tasks: worker.tasks.get(),
+        turns: worker.turns.get(),
+        busy_us: worker.busy_nanos.get() / 1000,
+        turn_longest_us: worker.turn_longest_nanos.get() / 1000,
         log_dropped: worker.log_dropped.get(),
     }
 }

@@ -51,6 +51,7 @@ use live::Live;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use traffic::recent::RecentRules;
 use traffic::snapshot::Snapshot;
 
 /// A compiled configuration and what the operator should know about it.
@@ -134,6 +135,7 @@ pub(crate) fn compile_live(
         // Whoever writes the log is started with the process.
         access_log: previous
             .map_or(config.access_log.target != AccessLogTarget::Off, |previous| previous.access_log),
+        recent: recent(&config.decisions),
     };
     Ok(Compiled { snapshot, warnings, secrets })
 }
@@ -170,6 +172,16 @@ impl Compiler<'_> {
     pub(super) fn share(&self, total: u64) -> u32 {
         u32::try_from(total.div_ceil(self.workers as u64)).unwrap_or(u32::MAX)
     }
+}
+
+/// What is remembered of finished exchanges.
+fn recent(written: &config::model::Decisions) -> RecentRules {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at least 1, at most 10,000")]
+    let sample_every = match written.sample.ratio() {
+        ratio if ratio > 0.0 => (1.0 / ratio).round() as u32,
+        _ => 0,
+    };
+    RecentRules { bytes_max: u32::try_from(written.memory.0).unwrap_or(u32::MAX), sample_every }
 }
 
 /// The place of an object as the snapshot keeps it.

@@ -253,6 +253,10 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_forwarded_refused", "Forwarding fields of trusted proxies not believed.", |w| {
         &w.forwarded_refused
     }),
+    ("ringway_decisions_kept", "Finished exchanges that were remembered for `ringway why`.", |w| {
+        &w.recent.kept
+    }),
+    ("ringway_decisions_missed", "Those that were not, because somebody was reading.", |w| &w.recent.missed),
     ("ringway_worker_turns", "Turns of the worker's loop.", |w| &w.turns),
 ];
 
@@ -275,6 +279,12 @@ fn workers(out: &mut Exposition, node: &Node) {
                 family.whole(&[("worker", &worker.to_string())], read(stats).get());
             }
         }
+    }
+    let help = "Time that the worker spent in turns of its loop; the rest it waited.";
+    let mut family = out.family("ringway_worker_busy_seconds", Kind::Counter, help);
+    for (worker, stats) in node.stats.iter().enumerate() {
+        let busy = Duration::from_nanos(stats.busy_nanos.get());
+        family.real(&[("worker", &worker.to_string())], busy.as_secs_f64());
     }
     let help = "The longest turn of the worker's loop.";
     let mut family = out.family("ringway_worker_turn_longest_seconds", Kind::Gauge, help);

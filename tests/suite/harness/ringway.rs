@@ -391,7 +391,7 @@ pub(crate) fn use_binary(path: &str) {
     OTHER_BINARY.get_or_init(|| path.to_string());
 }
 
-fn binary() -> &'static str {
+pub(crate) fn binary() -> &'static str {
     OTHER_BINARY.get().map_or(env!("CARGO_BIN_EXE_ringway"), String::as_str)
 }
 
