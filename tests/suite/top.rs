@@ -1,7 +1,7 @@
 //! `ringway top` in a real terminal (tmux), and its one frame for scripts.
 
 use crate::harness::ringway::binary;
-use crate::harness::{Folder, Io, Origin, Reply, Ringway, wait_until};
+use crate::harness::{Folder, Origin, Reply, Ringway, wait_until};
 use std::process::Command;
 
 /// A terminal of its own, with its own server; it ends with the test.

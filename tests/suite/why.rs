@@ -1,6 +1,6 @@
 //! What is remembered of past requests: `/v1/requests` and `ringway why`.
 
-use crate::harness::{Client, Io, Origin, Reply, Ringway, wait_until};
+use crate::harness::{Client, Origin, Reply, Ringway, wait_until};
 use serde_json::Value;
 use std::net::TcpListener;
 
