@@ -18,6 +18,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 #[cfg(loom)]
 use loom::sync::{
@@ -35,6 +36,7 @@ pub fn channel<T>() -> (Publisher<T>, Subscriber<T>) {
     let mailbox = Shared::new(Mailbox {
         newest: CachePadded(AtomicPtr::new(ptr::null_mut())),
         retired: CachePadded(AtomicPtr::new(ptr::null_mut())),
+        held: AtomicBool::new(true),
         owns: PhantomData,
     });
     (Publisher { mailbox: Shared::clone(&mailbox) }, Subscriber { mailbox, empty: Vec::with_capacity(4) })
@@ -129,6 +131,38 @@ impl<T> Subscriber<T> {
     }
 }
 
+impl<T> Subscriber<T> {
+    /// Whoever goes on in its place once it has been dropped.
+    pub fn heir(&self) -> Heir<T> {
+        Heir { mailbox: Shared::clone(&self.mailbox) }
+    }
+}
+
+impl<T> Drop for Subscriber<T> {
+    fn drop(&mut self) {
+        self.mailbox.held.store(false, Ordering::Release);
+    }
+}
+
+/// The right to a subscriber's place when its worker has ended: the mailbox outlives it.
+pub struct Heir<T> {
+    mailbox: Shared<Mailbox<T>>,
+}
+
+impl<T> Heir<T> {
+    /// A subscriber in place of the one before; `None` while that still exists.
+    pub fn inherit(&self) -> Option<Subscriber<T>> {
+        let held = self.mailbox.held.swap(true, Ordering::AcqRel);
+        (!held).then(|| Subscriber { mailbox: Shared::clone(&self.mailbox), empty: Vec::with_capacity(4) })
+    }
+}
+
+impl<T> fmt::Debug for Heir<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heir").finish_non_exhaustive()
+    }
+}
+
 impl<T> fmt::Debug for Subscriber<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscriber").finish_non_exhaustive()
@@ -140,6 +174,8 @@ struct Mailbox<T> {
     newest: CachePadded<AtomicPtr<Parcel<T>>>,
     /// Null or the parcel retired last, linked to the ones before it.
     retired: CachePadded<AtomicPtr<Parcel<T>>>,
+    /// There is a subscriber.
+    held: AtomicBool,
     /// The pointers stand for values that two threads share: both ends are `Send` only when `Arc<T>` is.
     owns: PhantomData<Arc<T>>,
 }
@@ -186,6 +222,20 @@ unsafe fn drop_parcels<T>(mut top: *mut Parcel<T>) -> usize {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_heir_finds_what_was_published_while_nobody_was_there() {
+        let (mut publisher, subscriber) = channel();
+        let heir = subscriber.heir();
+        assert!(heir.inherit().is_none(), "there is one already");
+        drop(subscriber);
+        publisher.publish(Arc::new(1));
+        let mut subscriber = heir.inherit().expect("the place is free");
+        assert!(heir.inherit().is_none());
+        assert_eq!(subscriber.take().as_deref(), Some(&1));
+        subscriber.retire(Arc::new(1));
+        assert_eq!(publisher.reclaim(), 1, "the way back is the same as well");
+    }
 
     #[test]
     fn the_newest_value_wins_and_is_taken_once() {

@@ -10,6 +10,7 @@
 
 use crate::cache_padded::CachePadded;
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 
 #[cfg(loom)]
 use loom::sync::{
@@ -31,6 +32,7 @@ pub fn channel(capacity_bytes: usize) -> (Producer, Consumer) {
         words: (0..words).map(|_| AtomicU64::new(0)).collect(),
         written: CachePadded(AtomicU64::new(0)),
         read: CachePadded(AtomicU64::new(0)),
+        held: AtomicBool::new(true),
     });
     let producer = Producer { ring: Arc::clone(&ring), written: 0, read_seen: 0 };
     (producer, Consumer { ring, read: 0, scratch: vec![0; SCRATCH_BYTES], record_bytes: 0 })
@@ -75,6 +77,42 @@ impl Producer {
     /// Size of the ring in bytes, lengths of records included.
     pub fn capacity_bytes(&self) -> usize {
         self.ring.words.len() * WORD
+    }
+}
+
+impl Producer {
+    /// Whoever goes on in its place once it has been dropped.
+    pub fn heir(&self) -> Heir {
+        Heir { ring: Arc::clone(&self.ring) }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.ring.held.store(false, Ordering::Release);
+    }
+}
+
+/// The right to a producer's place when its worker has ended. A record that it had not finished was never there.
+pub struct Heir {
+    ring: Arc<Ring>,
+}
+
+impl Heir {
+    /// A producer in place of the one before; `None` while that still exists.
+    pub fn inherit(&self) -> Option<Producer> {
+        if self.ring.held.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let written = self.ring.written.0.load(Ordering::Acquire);
+        let read_seen = self.ring.read.0.load(Ordering::Acquire);
+        Some(Producer { ring: Arc::clone(&self.ring), written, read_seen })
+    }
+}
+
+impl fmt::Debug for Heir {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heir").finish_non_exhaustive()
     }
 }
 
@@ -159,6 +197,8 @@ struct Ring {
     written: CachePadded<AtomicU64>,
     /// Words read since the start. Only the consumer stores it; never above `written`.
     read: CachePadded<AtomicU64>,
+    /// There is a producer.
+    held: AtomicBool,
 }
 
 impl Ring {
@@ -187,6 +227,20 @@ const SCRATCH_BYTES: usize = 4096;
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_heir_goes_on_behind_what_was_written() {
+        let (mut producer, mut consumer) = channel(64);
+        let heir = producer.heir();
+        assert!(producer.push(b"first") && heir.inherit().is_none());
+        drop(producer);
+        let mut producer = heir.inherit().expect("the place is free");
+        assert!(heir.inherit().is_none());
+        assert!(producer.push(b"second"));
+        let mut seen = Vec::new();
+        consumer.drain(|record| seen.push(record.to_vec()));
+        assert_eq!(seen, [b"first".to_vec(), b"second".to_vec()]);
+    }
 
     #[test]
     fn records_come_out_whole_and_in_order_while_the_ring_wraps() {

@@ -31,10 +31,12 @@ mod notify;
 mod passed;
 mod plan;
 mod reload;
+mod restart;
 mod run;
 #[cfg(test)]
 mod scratch;
 mod serve;
+mod shelf;
 mod show;
 mod start;
 mod status;

@@ -1,14 +1,16 @@
 //! Binds what the configuration says, once for every worker, at the start and for each later generation.
 //!
 //! A socket that a generation shares with the one before is left alone: it keeps its place in the kernel, its queue and
-//! its handshakes. New ones are bound before the generation is published, so that failing changes nothing. Each worker gets a socket of its own (SO_REUSEPORT), so that the kernel spreads connections and no queue is shared.
+//! its handshakes. New ones are bound before the generation is published, so that failing changes nothing. Each worker gets a socket of its own (SO_REUSEPORT), so that the
+//! kernel spreads connections and no queue is shared.
 //! A Unix socket exists once, and so does one that was passed; their workers share the queue.
 
 use crate::exit::say;
 use crate::passed::Passed;
+use crate::shelf::{OfWorker, Shelf, Spare};
 use base::addr::Addr;
 use base::ids::{ListenerId, SocketId};
-use data_plane::{Listening, Usher};
+use data_plane::Listening;
 use runtime::{BindOptions, Bound, DatagramOptions, FileOptions, bind, bind_datagrams};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -69,8 +71,8 @@ pub(crate) struct Sockets {
     new: Vec<New>,
     /// Addresses whose sockets some worker may not have closed yet.
     closed: Vec<(Addr, Instant)>,
-    /// By worker.
-    ushers: Vec<Usher>,
+    /// What the workers do not hold alone.
+    shelf: Shelf,
     /// Open since before the process began.
     passed: Passed,
 }
@@ -88,8 +90,9 @@ struct New {
     id: SocketId,
     place: ListenerId,
     open: Open,
-    /// By worker.
-    bound: Vec<Bound>,
+    bound: Vec<OfWorker>,
+    /// The same once more.
+    spare: Vec<OfWorker>,
 }
 
 /// The file of a Unix socket, removed in the end so that nobody finds a socket without a server.
@@ -109,14 +112,10 @@ const CLOSING_MAX: Duration = Duration::from_secs(5);
 const WAITING_MAX: usize = 1024;
 
 impl Sockets {
-    /// Binds all addresses of all listeners, for as many workers as there are ushers, unless a socket was passed for them.
-    pub(crate) fn bind(
-        snapshot: &Snapshot,
-        ushers: Vec<Usher>,
-        passed: Passed,
-    ) -> Result<Sockets, BindError> {
+    /// Binds all addresses of all listeners for the workers of the shelf, unless a socket was passed for them.
+    pub(crate) fn bind(snapshot: &Snapshot, shelf: Shelf, passed: Passed) -> Result<Sockets, BindError> {
         let (open, new, closed) = (BTreeMap::new(), Vec::new(), Vec::new());
-        let mut sockets = Sockets { open, new, closed, ushers, passed };
+        let mut sockets = Sockets { open, new, closed, shelf, passed };
         sockets.bind_new(snapshot)?;
         for (name, place) in sockets.passed.unused() {
             say(format_args!("the passed socket \"{name}\" is used by no listener: {place}"));
@@ -126,11 +125,14 @@ impl Sockets {
 
     /// The sockets that workers start with, by worker.
     pub(crate) fn first(&mut self, generation: u64) -> Vec<Vec<Listening>> {
-        let mut of_worker: Vec<Vec<_>> = self.ushers.iter().map(|_| Vec::new()).collect();
-        for New { id, place: listener, open, bound } in self.new.drain(..) {
-            for (of_worker, socket) in of_worker.iter_mut().zip(bound) {
-                of_worker.push(Listening { id, listener, generation, socket });
+        let mut of_worker: Vec<Vec<_>> = (0..self.shelf.workers()).map(|_| Vec::new()).collect();
+        for New { id, place: listener, open, bound, spare } in self.new.drain(..) {
+            for OfWorker { worker, socket } in bound {
+                if let Some(of_worker) = of_worker.get_mut(worker) {
+                    of_worker.push(Listening { id, listener, generation, socket });
+                }
             }
+            self.shelf.keep(id, Spare { listener, generation, sockets: spare });
             self.open.insert(id, open);
         }
         of_worker
@@ -156,6 +158,12 @@ impl Sockets {
                     _ => file_options(listener.socket_file.as_deref())
                         .and_then(|file| self.bind_for_all(addr, file)),
                 };
+                let bound = bound.and_then(|(bound, file)| {
+                    let bound = (0..).zip(bound).map(|(worker, socket)| OfWorker { worker, socket });
+                    let bound: Vec<_> = bound.collect();
+                    let spare = bound.iter().map(OfWorker::try_clone).collect::<io::Result<Vec<_>>>()?;
+                    Ok((bound, spare, file))
+                });
                 let bound = bound.map_err(|error| BindError {
                     listener: listener.name.to_string(),
                     origin: listener.origin.clone(),
@@ -163,10 +171,11 @@ impl Sockets {
                     error,
                 });
                 match bound {
-                    Ok((bound, file)) => {
-                        let real = bound.first().map_or_else(|| addr.clone(), |bound| bound.addr().clone());
+                    Ok((bound, spare, file)) => {
+                        let real =
+                            bound.first().map_or_else(|| addr.clone(), |bound| bound.socket.addr().clone());
                         let open = Open { listener: listener.name.to_string(), real, _file: file };
-                        self.new.push(New { id: *id, place, open, bound });
+                        self.new.push(New { id: *id, place, open, bound, spare });
                     }
                     Err(error) => {
                         self.new.clear();
@@ -183,7 +192,7 @@ impl Sockets {
         addr: &Addr,
         file: FileOptions,
     ) -> io::Result<(Vec<Bound>, Option<SocketFile>)> {
-        let workers = self.ushers.len();
+        let workers = self.shelf.workers();
         if let Some(found) = self.passed.find(addr) {
             // Its file, if it has one, belongs to whoever made it.
             return Ok((found?.share(workers)?, None));
@@ -216,7 +225,7 @@ impl Sockets {
         }
         let first = bind_datagrams(addr, options)?;
         let real = first.addr().ip().unwrap_or(addr);
-        let others = (1..self.ushers.len()).map(|_| bind_datagrams(real, options));
+        let others = (1..self.shelf.workers()).map(|_| bind_datagrams(real, options));
         std::iter::once(Ok(first)).chain(others).collect()
     }
 
@@ -231,7 +240,7 @@ impl Sockets {
 
 impl control_plane::Entrances for Sockets {
     fn open(&mut self, next: &Snapshot) -> Result<(), String> {
-        if let Some(waiting) = self.ushers.iter().map(Usher::waiting).find(|waiting| *waiting > WAITING_MAX) {
+        if let Some(waiting) = self.shelf.untaken(WAITING_MAX) {
             return Err(format!("a worker has not taken {waiting} earlier sockets yet; try again later"));
         }
         self.bind_new(next).map_err(|error| match error.next_step() {
@@ -244,7 +253,8 @@ impl control_plane::Entrances for Sockets {
         let (kept, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.open).into_iter().partition(|(id, _)| next.listener_of(*id).is_some());
         self.open = kept;
-        for open in gone.into_values() {
+        for (id, open) in gone {
+            self.shelf.close(id);
             say(format_args!("listener \"{}\": closed {}", open.listener, open.real));
             self.closed.push((open.real, Instant::now()));
         }
@@ -253,11 +263,9 @@ impl control_plane::Entrances for Sockets {
                 open.listener = next.listeners[place.index()].name.to_string();
             }
         }
-        for New { id, place: listener, open, bound } in self.new.drain(..) {
+        for New { id, place: listener, open, bound, spare } in self.new.drain(..) {
             say(format_args!("listening on {} (listener \"{}\")", open.real, open.listener));
-            for (usher, socket) in self.ushers.iter().zip(bound) {
-                usher.leave(Listening { id, listener, generation: next.generation, socket });
-            }
+            self.shelf.leave(id, Spare { listener, generation: next.generation, sockets: spare }, bound);
             self.open.insert(id, open);
         }
         self.addrs()
@@ -311,7 +319,7 @@ mod tests {
 
     fn bound(listen: &[&str], workers: usize) -> Result<(Sockets, Vec<Vec<Listening>>), BindError> {
         let ushers = (0..workers).map(|_| data_plane::arrivals().0).collect();
-        let mut sockets = Sockets::bind(&snapshot(listen), ushers, Passed::default())?;
+        let mut sockets = Sockets::bind(&snapshot(listen), Shelf::new(ushers), Passed::default())?;
         let first = sockets.first(1);
         Ok((sockets, first))
     }
@@ -372,7 +380,7 @@ mod tests {
         let [kept, gone, new] = [free(), free(), free()].map(|addr| addr.expect("a free port").to_string());
         let (usher, arrivals) = data_plane::arrivals();
         let first = snapshot(&[&kept, &gone]);
-        let mut sockets = Sockets::bind(&first, vec![usher.clone()], Passed::default())
+        let mut sockets = Sockets::bind(&first, Shelf::new(vec![usher.clone()]), Passed::default())
             .unwrap_or_else(|error| panic!("{error}"));
         let started = sockets.first(1);
         let second = next(&[&new, &kept], &first);
@@ -392,7 +400,7 @@ mod tests {
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let (usher, _arrivals) = data_plane::arrivals();
         let first = snapshot(&["127.0.0.1:0"]);
-        let mut sockets = Sockets::bind(&first, vec![usher.clone()], Passed::default())
+        let mut sockets = Sockets::bind(&first, Shelf::new(vec![usher.clone()]), Passed::default())
             .unwrap_or_else(|error| panic!("{error}"));
         let _started = sockets.first(1);
         let before = sockets.addrs();

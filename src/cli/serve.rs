@@ -5,13 +5,16 @@
 //!  Serving ───────────────▶ Announced ─────────────────▶ Draining ───────────────────▶ logs flushed, exit
 //!     ▲ │                       │                            │  another signal: cut what is open, exit status 1
 //!     └─┼──── {"undo": true} ───┘                            │
-//!       └──────────── a worker ended by itself ──────────────┘  exit status 1, or 101 when it panicked
+//!       └── too many workers ended by themselves: status 1 ───┘
+//!                                    or 101 when they panicked
 //! ```
 
 use crate::exit::{Exit, complain, say};
 use crate::notify::{READY, STOPPING, notify};
+use crate::restart::Patience;
 use crate::start::Node;
 use crate::workers::Ending;
+use base::ids::WorkerId;
 use control_plane::{Draining, ProcessOrder, ProcessOrders};
 use std::io;
 use std::time::{Duration, Instant};
@@ -75,16 +78,19 @@ impl Main {
 async fn serve(signals: &mut Signals, mut node: Node, pause: Duration, watch: &mut dyn Watch) -> Exit {
     let Signals { terminate, interrupt, reopen, reload } = signals;
     let mut orders = node.control.take_orders();
-    let mut serving =
-        Serving { running: node.workers.count(), node, draining: Draining::No, exit: Exit::Good };
+    let mut serving = Serving::new(node);
     notify(READY);
     let second = Duration::from_secs(1);
     let mut ticks = interval_at((Instant::now() + second).into(), second);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    while serving.running > 0 {
+    while serving.running > 0 || !serving.missing.is_empty() {
         let begins = serving.begins();
+        let replaces = serving.missing.iter().map(|(due, _)| *due).min();
         tokio::select! {
-            Some((id, ending)) = serving.node.endings.recv() => serving.ended(id.0, &ending),
+            Some((id, ending)) = serving.node.endings.recv() => serving.ended(id, &ending),
+            () = sleep_until(replaces.unwrap_or_else(Instant::now).into()), if replaces.is_some() => {
+                serving.replace_due(Instant::now());
+            }
             name = stopping(terminate, interrupt) => serving.signalled(name, pause),
             order = next(&mut orders) => serving.ordered(order),
             () = sleep_until(begins.unwrap_or_else(Instant::now).into()), if begins.is_some() => serving.begin(),
@@ -120,12 +126,26 @@ struct Serving {
     node: Node,
     /// Workers that have not ended.
     running: usize,
+    /// Those that have, by when they are replaced.
+    missing: Vec<(Instant, WorkerId)>,
+    patience: Patience,
     draining: Draining,
     /// The worst that has happened.
     exit: Exit,
 }
 
 impl Serving {
+    fn new(node: Node) -> Serving {
+        Serving {
+            running: node.workers.count(),
+            missing: Vec::new(),
+            patience: Patience::new(Instant::now()),
+            draining: Draining::No,
+            exit: Exit::Good,
+            node,
+        }
+    }
+
     /// When the pause before a drain is over.
     fn begins(&self) -> Option<Instant> {
         match self.draining {
@@ -134,12 +154,48 @@ impl Serving {
         }
     }
 
-    fn ended(&mut self, id: u16, ending: &Ending) {
+    fn ended(&mut self, id: WorkerId, ending: &Ending) {
         self.running -= 1;
-        let draining = self.draining == Draining::Begun;
-        self.exit = worse(self.exit, after_ending(id, ending, draining, self.running));
-        if self.running > 0 {
-            self.begin();
+        let is_draining = self.draining == Draining::Begun;
+        let now = Instant::now();
+        if !is_draining && let Some(pause) = self.patience.another(now) {
+            let why = match ending {
+                Ending::Stopped => "unasked".to_owned(),
+                Ending::Failed(reason) => format!("because it cannot go on: {reason}"),
+                Ending::Panicked(message) => format!("on an internal error: {message}"),
+            };
+            say(format_args!(
+                "worker {} stopped {why}; its connections are lost, another one takes its place in {} ms",
+                id.0,
+                pause.as_millis()
+            ));
+            self.missing.push((now + pause, id));
+            return self.replace_due(now);
+        }
+        if !is_draining {
+            say("too many workers have stopped within a minute: giving up");
+        }
+        self.exit = worse(self.exit, after_ending(id.0, ending, is_draining, self.running));
+        self.begin();
+    }
+
+    /// Replaces the workers whose pause is over.
+    fn replace_due(&mut self, now: Instant) {
+        while let Some(place) = self.missing.iter().position(|(due, _)| *due <= now) {
+            let (_, id) = self.missing.swap_remove(place);
+            match self.node.replace(id) {
+                Ok(()) => self.running += 1,
+                Err(error) => {
+                    say(format_args!("no worker {} could be started: {error}", id.0));
+                    match self.patience.another(now) {
+                        Some(pause) => self.missing.push((now + pause.max(RETRY_AFTER), id)),
+                        None => {
+                            self.exit = worse(self.exit, Exit::Failed);
+                            self.begin();
+                        }
+                    }
+                }
+            }
         }
     }
 
@@ -205,6 +261,11 @@ impl Serving {
         if self.draining != Draining::Begun {
             self.set(Draining::Begun);
             notify(STOPPING);
+            // Those who wait in the queue of a worker that is missing were accepted by the kernel.
+            for (_, id) in std::mem::take(&mut self.missing) {
+                self.running += usize::from(self.node.replace(id).is_ok());
+            }
+            self.node.shelf.clear();
             self.node.workers.stop_gracefully();
         }
     }
@@ -214,6 +275,9 @@ impl Serving {
         self.node.control.set_draining(draining);
     }
 }
+
+/// A worker that could not be started is tried again no sooner.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// The name of the signal that asks us to stop.
 async fn stopping(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
@@ -232,9 +296,9 @@ fn after_ending(id: u16, ending: &Ending, draining: bool, running: usize) -> Exi
         Ending::Failed(reason) => {
             complain(Exit::Failed, format_args!("worker {id} cannot go on: {reason}"), step)
         }
-        Ending::Panicked => complain(
+        Ending::Panicked(message) => complain(
             Exit::Panicked,
-            format_args!("worker {id} stopped on an internal error, printed above"),
+            format_args!("worker {id} stopped on an internal error: {message}"),
             step,
         ),
     }
@@ -250,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_worst_ending_decides_the_status() {
-        let panicked = after_ending(0, &Ending::Panicked, false, 1);
+        let panicked = after_ending(0, &Ending::Panicked("x".into()), false, 1);
         let failed = after_ending(1, &Ending::Failed("no memory".into()), true, 0);
         let stopped = after_ending(2, &Ending::Stopped, true, 0);
         assert_eq!((panicked, failed, stopped), (Exit::Panicked, Exit::Failed, Exit::Good));

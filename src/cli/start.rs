@@ -11,8 +11,9 @@ use crate::exit::{Exit, complain, say};
 use crate::listen::Sockets;
 use crate::memory;
 use crate::passed::Passed;
+use crate::shelf::Shelf;
 use crate::version::VERSION;
-use crate::workers::{Endings, Prepared, Workers};
+use crate::workers::{Endings, Prepared, Remotes, Workers};
 use base::addr::Addr;
 use base::ids::WorkerId;
 use base::publish::{Publisher, Subscriber};
@@ -20,10 +21,11 @@ use base::spsc::{Consumer, Producer};
 use config::{Address, Config, model};
 use control_plane::{Budget, ControlPlane, DoesNotFit, NodeFacts};
 use data_plane::WorkerStart;
-use runtime::{IoChoice, Remote, Selection};
+use runtime::{IoChoice, Selection};
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 use traffic::Snapshot;
 use traffic::overload::{self, Supply};
@@ -38,6 +40,46 @@ pub(crate) struct Node {
     pub(crate) stats: Vec<Arc<WorkerStats>>,
     /// Name of each listener with each address that it really listens on.
     pub(crate) listeners: Vec<(String, Addr)>,
+    pub(crate) shelf: Shelf,
+    /// By worker.
+    estates: Vec<Estate>,
+    stop: Arc<data_plane::Stop>,
+    shared: Arc<overload::Node>,
+}
+
+/// What the next worker of a place needs when one has ended by itself.
+struct Estate {
+    cpu: Option<usize>,
+    snapshots: base::publish::Heir<Snapshot>,
+    log: base::spsc::Heir,
+}
+
+impl Node {
+    /// Starts another worker in place of one that has ended: with its sockets, its mailboxes and its figures, and without
+    /// its connections.
+    pub(crate) fn replace(&mut self, id: WorkerId) -> io::Result<()> {
+        let (estate, stats) = (&self.estates[id.index()], &self.stats[id.index()]);
+        let snapshot = self.control.snapshot();
+        let held = || io::Error::other("its mailboxes are held by what it has left");
+        let snapshots = estate.snapshots.inherit().ok_or_else(held)?;
+        let log = estate.log.inherit().ok_or_else(held)?;
+        data_plane::settle(id, &snapshot, stats, &self.shared);
+        let (listening, arrivals) = self.shelf.again(id, &snapshot)?;
+        stats.restarts.add(1);
+        let start = WorkerStart {
+            id,
+            snapshot,
+            snapshots,
+            listening,
+            arrivals,
+            stats: Arc::clone(stats),
+            log,
+            stop: Arc::clone(&self.stop),
+            node: Arc::clone(&self.shared),
+            seed: RandomState::new().hash_one(id.0),
+        };
+        self.workers.replace(Prepared { start, cpu: estate.cpu })
+    }
 }
 
 /// Where the configuration comes from.
@@ -73,12 +115,19 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
     sources(&snapshot)?;
     let (ushers, arrivals): (Vec<_>, Vec<_>) = (0..workers).map(|_| data_plane::arrivals()).unzip();
     let passed = Passed::take().map_err(|error| complain(Exit::Failed, error, Some(PASSED_RIGHT)))?;
-    let mut sockets = Sockets::bind(&snapshot, ushers, passed)
+    let shelf = Shelf::new(ushers);
+    let mut sockets = Sockets::bind(&snapshot, shelf.clone(), passed)
         .map_err(|error| complain(Exit::Failed, &error, error.next_step()))?;
     let first = sockets.first(snapshot.generation);
 
     let listeners = sockets.addrs();
     let mail = Mail::new(workers, &snapshot);
+    let estates = mail.worker_ends.iter().enumerate().map(|(index, (snapshots, log))| Estate {
+        cpu: cpus.place(index, workers),
+        snapshots: snapshots.heir(),
+        log: log.heir(),
+    });
+    let estates = estates.collect();
     let stats: Vec<Arc<WorkerStats>> = (0..workers).map(|_| Arc::default()).collect();
     let node = NodeFacts {
         driver: selection.kind.as_str(),
@@ -109,7 +158,7 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
         Prepared { start, cpu: cpus.place(index, workers) }
     });
     let prepared = prepared.collect();
-    let remotes: Arc<OnceLock<Vec<Remote>>> = Arc::default();
+    let remotes = Remotes::default();
     let bound = bound_of_later(workers, &config);
     let control = control_plane::spawn(control_plane::Start {
         admin: config.admin.binds.iter().map(addr).collect(),
@@ -123,7 +172,10 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
         publishers: mail.publishers,
         bound,
         entrances: Box::new(sockets),
-        wake: wake_of(&remotes),
+        wake: {
+            let remotes = remotes.clone();
+            Box::new(move || remotes.wake())
+        },
         stand_back: runtime::host::stand_back,
         logs: mail.logs,
         stats: stats.clone(),
@@ -131,7 +183,7 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
         clock: runtime::clock,
     })
     .map_err(|error| complain(Exit::Failed, error, None))?;
-    let (workers, endings) = match Workers::start(prepared, &selection, stop) {
+    let (workers, endings) = match Workers::start(prepared, &selection, Arc::clone(&stop), remotes.clone()) {
         Ok(started) => started,
         Err(error) => {
             control.stop();
@@ -143,8 +195,8 @@ pub(crate) fn start(loaded: config::Loaded, from: From<'_>) -> Result<Node, Exit
         }
     };
     // What was published before is found in the mailboxes by the first turn, or by the one that this begins.
-    remotes.get_or_init(|| workers.remotes()).iter().for_each(Remote::wake);
-    let node = Node { control, workers, endings, stats, listeners };
+    remotes.wake();
+    let node = Node { control, workers, endings, stats, listeners, shelf, estates, stop, shared };
     announce(&node);
     Ok(node)
 }
@@ -168,12 +220,6 @@ fn bound_of_later(workers: usize, config: &Config) -> control_plane::Bound {
             |_| format!("it does not fit into 95 % of {} MiB, {}", memory.bytes >> 20, memory.from);
         planned.map(drop).map_err(too_large)
     })
-}
-
-/// Wakes the workers, once there are any.
-fn wake_of(remotes: &Arc<OnceLock<Vec<Remote>>>) -> control_plane::Wake {
-    let remotes = Arc::clone(remotes);
-    Box::new(move || remotes.get().into_iter().flatten().for_each(Remote::wake))
 }
 
 /// Compiles; prints the warnings, or all problems.

@@ -212,9 +212,9 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
         return begin(worker, stream, listener, Arrival { peer, announced: None }, admitted);
     }
     // A task of its own, so that connections are not larger for what stands before a few of them.
-    let member = Member { listener, place: join(worker, &stream), admitted };
-    let owner = Rc::clone(worker);
+    let member = Member { listener, place: join(worker, &stream), guest: Guest::new(worker, admitted) };
     worker.rt.spawn(async move {
+        let owner = Rc::clone(&member.guest.worker);
         let received = proxy_header::receive(&owner, &stream, listener, member.place, expected).await;
         let entered =
             received.and_then(|client| Ok((enter_announced(&owner, listener, client.as_deref())?, client)));
@@ -228,7 +228,7 @@ fn admit(worker: &Rc<Worker>, stream: Stream, listener: ListenerId) {
                 if cause != Cause::NoRequest {
                     stream.reset();
                 }
-                member.leave(&owner, cause);
+                member.leave(cause);
             }
         }
     });
@@ -241,30 +241,31 @@ fn join(worker: &Worker, stream: &Stream) -> Place {
 /// Starts the task of a connection that has been counted in. Its client is the peer, unless another one was announced.
 fn begin(worker: &Rc<Worker>, stream: Stream, listener: ListenerId, arrival: Arrival, admitted: Admitted) {
     let place = join(worker, &stream);
-    let member = Member { listener, place, admitted };
-    let owner = Rc::clone(worker);
+    let member = Member { listener, place, guest: Guest::new(worker, admitted) };
     // One task each: the state of one kind must not make connections of the other larger.
     let generation = worker.generation_of(listener);
     let served = &generation.listeners[listener.index()];
     if served.passthrough().is_some() {
-        let leave = move |worker: &Worker, cause| member.leave(worker, cause);
-        worker.rt.spawn(downstream::tcp::serve(&owner, stream, listener, arrival, place, leave));
+        let leave = move |_: &Worker, cause| member.leave(cause);
+        worker.rt.spawn(downstream::tcp::serve(worker, stream, listener, arrival, place, leave));
     } else if let Some(acceptor) = &served.tls {
         let (acceptor, patience) = (Arc::clone(acceptor), served.timeouts.handshake);
         worker.rt.spawn(async move {
-            let secured = Box::pin(secure::accept(&owner, stream, acceptor, patience)).await;
+            let owner = &member.guest.worker;
+            let secured = Box::pin(secure::accept(owner, stream, acceptor, patience)).await;
             let cause = match secured {
                 Ok((channel, security)) => {
-                    downstream::h1::serve(&owner, channel, Some(security), listener, arrival, place).await
+                    downstream::h1::serve(owner, channel, Some(security), listener, arrival, place).await
                 }
                 Err(cause) => cause,
             };
-            member.leave(&owner, cause);
+            member.leave(cause);
         });
     } else {
         worker.rt.spawn(async move {
-            let cause = downstream::h1::serve(&owner, stream.into(), None, listener, arrival, place).await;
-            member.leave(&owner, cause);
+            let owner = &member.guest.worker;
+            let cause = downstream::h1::serve(owner, stream.into(), None, listener, arrival, place).await;
+            member.leave(cause);
         });
     }
 }
@@ -273,14 +274,34 @@ fn begin(worker: &Rc<Worker>, stream: Stream, listener: ListenerId, arrival: Arr
 struct Member {
     listener: ListenerId,
     place: Place,
-    admitted: Admitted,
+    guest: Guest,
 }
 
 impl Member {
-    fn leave(self, worker: &Worker, cause: Cause) {
+    fn leave(self, cause: Cause) {
+        let worker = Rc::clone(&self.guest.worker);
         worker.overload.crowd.leave(self.place);
-        worker.node.clients.leave(self.admitted);
-        close(worker, self.listener, cause);
+        drop(self.guest);
+        close(&worker, self.listener, cause);
+    }
+}
+
+/// A connection as one of its client. Dropped it is none any more, whichever way it ended: all workers share the count.
+struct Guest {
+    worker: Rc<Worker>,
+    admitted: Admitted,
+}
+
+impl Guest {
+    fn new(worker: &Rc<Worker>, admitted: Admitted) -> Guest {
+        Guest { worker: Rc::clone(worker), admitted }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let admitted = std::mem::replace(&mut self.admitted, Admitted::UNCOUNTED);
+        self.worker.node.clients.leave(admitted);
     }
 }
 

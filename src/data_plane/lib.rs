@@ -26,6 +26,7 @@ mod respond;
 mod secure;
 mod serve;
 mod session;
+mod settle;
 mod tunnel;
 mod udp;
 mod upstream;
@@ -33,4 +34,5 @@ mod worker;
 
 pub use drain::Stop;
 pub use entrance::{Arrivals, Usher, arrivals};
+pub use settle::settle;
 pub use worker::{Listening, WorkerStart, run};

@@ -272,6 +272,8 @@ async fn attempt<'a>(
             return Err(cause.into());
         }
     };
+    #[cfg(debug_assertions)]
+    worker.stats.stumble();
     x.attempt.fresh = lease.is_fresh();
     let answered = exchange_heads(conn, x, route, upstream, endpoint, &lease, deadline).await;
     x.phases.mark(Phase::Wait, worker.rt.now());

@@ -82,6 +82,14 @@ impl FlowStats {
         self.shards.iter().filter_map(OnceLock::get).map(|shard| figure(shard)).sum()
     }
 
+    /// Counts the flows of a worker that has ended by itself as ended for `cause`. To be called when it is gone.
+    pub fn abandon(&self, worker: WorkerId, cause: Cause) {
+        let Some(shard) = self.shards.get(worker.index()).and_then(OnceLock::get) else { return };
+        while shard.closed.get() < shard.opened.get() {
+            shard.end(cause);
+        }
+    }
+
     /// Flows that are open now.
     pub fn open(&self) -> u64 {
         // Closed first: a flow that opens and closes between the two looks must not make this negative.
@@ -127,6 +135,9 @@ mod tests {
         stats.shard(WorkerId(0)).end(Cause::FlowClosed);
         assert_eq!(stats.open(), 2);
         assert_eq!(stats.sum(|shard| shard.ended(Cause::FlowClosed)), 1);
+        stats.abandon(WorkerId(0), Cause::Internal);
+        stats.abandon(WorkerId(1), Cause::Internal);
+        assert_eq!((stats.open(), stats.sum(|shard| shard.ended(Cause::Internal))), (1, 1));
     }
 
     #[test]

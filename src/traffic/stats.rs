@@ -179,8 +179,13 @@ pub struct WorkerStats {
     pub tls: TlsStats,
     /// What was decided lately.
     pub recent: Recent,
+    /// Workers of this place that ended by themselves and were replaced. Counted while there is none.
+    pub restarts: Counter,
     causes: Causes,
     closes: Causes,
+    /// A test wants the worker to fail; release builds have nothing of it.
+    #[cfg(debug_assertions)]
+    stumbles: std::sync::atomic::AtomicBool,
 }
 
 /// Completed TLS handshakes of one worker.
@@ -239,6 +244,39 @@ impl Causes {
 }
 
 impl WorkerStats {
+    /// A worker has ended by itself, and none has taken its place yet: what it had open is counted as closed, and held
+    /// by nobody.
+    pub fn abandon(&self, cause: Cause) {
+        while self.connections_closed.get() < self.connections_accepted.get() {
+            self.connections_closed.add(1);
+            self.count_close(cause);
+        }
+        let gauges = [
+            &self.connections_active,
+            &self.pool_idle,
+            &self.live_ops,
+            &self.leases_out,
+            &self.sockets,
+            &self.pipes,
+            &self.tasks,
+        ];
+        gauges.into_iter().for_each(|gauge| gauge.set(0));
+        self.shed.turn_began.set(0);
+    }
+
+    /// The next attempt of the worker panics: how tests find out what becomes of its work.
+    #[cfg(debug_assertions)]
+    pub fn trip(&self) {
+        self.stumbles.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Panics if a test has asked for it.
+    #[cfg(debug_assertions)]
+    pub fn stumble(&self) {
+        let stumbles = self.stumbles.swap(false, std::sync::atomic::Ordering::Relaxed);
+        assert!(!stumbles, "a panic that a test asked for");
+    }
+
     /// Counts an exchange that we answered or ended for `cause`.
     pub fn count(&self, cause: Cause) {
         self.causes.add(cause);
@@ -284,6 +322,17 @@ mod tests {
         let mut heads = Totals::default();
         shard.phase(Phase::Head).merge_into(&mut heads);
         assert_eq!(heads.count(), 0, "a phase that took no time did not happen");
+    }
+
+    #[test]
+    fn what_a_worker_had_open_is_closed_when_it_is_gone() {
+        let stats = WorkerStats::default();
+        stats.connections_accepted.add(5);
+        stats.connections_closed.add(2);
+        stats.connections_active.set(3);
+        stats.abandon(Cause::Internal);
+        assert_eq!((stats.connections_closed.get(), stats.closes(Cause::Internal)), (5, 3));
+        assert_eq!(stats.connections_active.get(), 0);
     }
 
     #[test]

@@ -50,6 +50,7 @@ mod rulings;
 mod smuggling;
 mod sources;
 mod streams;
+mod supervision;
 mod tls;
 mod tls_audit;
 mod tls_renewal;

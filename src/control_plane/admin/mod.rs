@@ -33,6 +33,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod traffic;
+#[cfg(debug_assertions)]
+mod trip;
 mod upstreams;
 
 pub(crate) use ready::reasons;
@@ -71,7 +73,10 @@ pub(crate) fn router(asked: Asked, reach: guard::Reach) -> Router {
 
 /// What does not only read.
 fn changes(reach: guard::Reach) -> Router<Asked> {
-    Router::new()
+    let router = Router::new();
+    #[cfg(debug_assertions)]
+    let router = router.route("/v1/workers/{worker}/trip", post(trip::trip));
+    router
         .route("/v1/upstreams/{upstream}/endpoints/{address}", post(endpoint::set))
         .route("/v1/reload", post(config::reload))
         .route("/v1/drain", post(drain::drain))

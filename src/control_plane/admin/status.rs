@@ -178,6 +178,8 @@ struct Worker {
     connections: u64,
     requests: u64,
     retries: u64,
+    /// How often it ended by itself and another one took its place.
+    restarts: u64,
     pool_idle: u64,
     live_ops: u64,
     leases: u64,
@@ -314,6 +316,7 @@ fn of_worker(id: usize, worker: &WorkerStats) -> Worker {
         connections: worker.connections_active.get(),
         requests: worker.requests.get(),
         retries: worker.retries.get(),
+        restarts: worker.restarts.get(),
         pool_idle: worker.pool_idle.get(),
         live_ops: worker.live_ops.get(),
         leases: worker.leases_out.get(),

@@ -231,6 +231,7 @@ const COUNTERS: &[OfWorker] = &[
     ("ringway_proxy_headers", "PROXY headers of clients that were read.", |w| &w.proxy_headers),
     ("ringway_accept_pauses", "Times that accepting paused for lack of room.", |w| &w.accept_pauses),
     ("ringway_worker_requests", "Requests by worker.", |w| &w.requests),
+    ("ringway_worker_restarts", "Workers that ended by themselves and were replaced.", |w| &w.restarts),
     ("ringway_retries", "Attempts that repeated a failed one.", |w| &w.retries),
     ("ringway_balance_held", "Requests that waited for the first health check of an upstream.", |w| &w.held),
     ("ringway_hedges", "Requests sent to a second endpoint because the first one was slow.", |w| &w.hedges),

@@ -14,11 +14,11 @@
 //! in as many as there is room for: while another worker is on its way to its desk, waiters here may overtake those
 //! there, but only as many as places became free between two turns of that worker. Nobody is overtaken for longer.
 
-use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, fence};
 use base::Instant;
 use base::ids::WorkerId;
-use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ struct Desk {
     oldest: AtomicU64,
     called: AtomicU8,
     /// Ends the worker's wait for events.
-    bell: OnceLock<Waker>,
+    bell: RwLock<Option<Waker>>,
 }
 
 /// A waiter has joined.
@@ -63,7 +63,7 @@ impl Line {
             waiting: AtomicU32::new(0),
             oldest: AtomicU64::new(0),
             called: AtomicU8::new(0),
-            bell: OnceLock::new(),
+            bell: RwLock::new(None),
         };
         Line {
             waiting: AtomicU32::new(0),
@@ -72,9 +72,12 @@ impl Line {
         }
     }
 
-    /// How `worker` is told that it was called. Said once, before its first waiter joins.
+    /// How `worker` is told that it was called. Said before its first waiter joins, and again by the one that takes the
+    /// place of a worker that has ended: calls that the old one has not answered are forgotten with its waiters.
     pub fn set_bell(&self, worker: WorkerId, bell: impl FnOnce() -> Waker) {
-        self.desks[worker.index()].bell.get_or_init(bell);
+        let desk = &self.desks[worker.index()];
+        *desk.bell.write().unwrap_or_else(PoisonError::into_inner) = Some(bell());
+        desk.called.store(0, Release);
     }
 
     /// Waiters at all desks.
@@ -152,7 +155,7 @@ impl Line {
     pub fn call(&self, worker: WorkerId) {
         let desk = &self.desks[worker.index()];
         if desk.called.swap(1, AcqRel) == 0
-            && let Some(bell) = desk.bell.get()
+            && let Some(bell) = &*desk.bell.read().unwrap_or_else(PoisonError::into_inner)
         {
             bell.wake_by_ref();
         }
@@ -161,7 +164,7 @@ impl Line {
     /// Calls every desk that has a bell.
     pub fn call_all(&self) {
         for (at, desk) in (0u16..).zip(self.desks.iter()) {
-            if desk.bell.get().is_some() {
+            if desk.bell.read().unwrap_or_else(PoisonError::into_inner).is_some() {
                 self.call(WorkerId(at));
             }
         }
@@ -233,6 +236,26 @@ mod tests {
         let of = |worker| called.iter().filter(|called| **called == WorkerId(worker)).count();
         assert_eq!((of(0) + of(2), called.len()), (6, 6));
         assert!(of(0) >= 2 && of(2) >= 2, "{called:?}");
+    }
+
+    #[test]
+    fn a_worker_that_takes_the_place_of_another_is_called_by_its_own_bell() {
+        struct Rung(std::sync::atomic::AtomicUsize);
+        impl std::task::Wake for Rung {
+            fn wake(self: std::sync::Arc<Self>) {
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+        let line = line(&[(1, 10)]);
+        let bells = [0, 0].map(|none| std::sync::Arc::new(Rung(none.into())));
+        for bell in &bells {
+            line.set_bell(WorkerId(1), || Waker::from(std::sync::Arc::clone(bell)));
+            line.call(WorkerId(1));
+        }
+        assert!(
+            bells.iter().all(|bell| bell.0.load(Relaxed) == 1),
+            "a call that nobody answered is in nobody's way"
+        );
     }
 
     #[test]

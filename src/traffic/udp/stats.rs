@@ -84,6 +84,14 @@ impl UdpStats {
         self.shards.iter().filter_map(OnceLock::get).map(|shard| figure(shard)).sum()
     }
 
+    /// Counts the flows of a worker that has ended by itself as ended for `cause`. To be called when it is gone.
+    pub fn abandon(&self, worker: WorkerId, cause: Cause) {
+        let Some(shard) = self.shards.get(worker.index()).and_then(OnceLock::get) else { return };
+        while shard.closed.get() < shard.opened.get() {
+            shard.end(cause);
+        }
+    }
+
     /// Flows that there are now.
     pub fn open(&self) -> u64 {
         // Closed first: a flow that begins and ends between the two looks must not make this negative.
@@ -143,6 +151,9 @@ mod tests {
         stats.shard(WorkerId(1)).refuse(Cause::FlowsMax);
         assert_eq!(stats.open(), 2);
         assert_eq!(stats.sum(|shard| shard.ended(Cause::FlowIdle)), 1);
+        stats.abandon(WorkerId(2), Cause::Internal);
+        assert_eq!((stats.open(), stats.sum(|shard| shard.ended(Cause::Internal))), (1, 1));
+        stats.shard(WorkerId(2)).opened.add(1);
         assert_eq!(stats.sum(|shard| shard.refused(Cause::FlowsMax)), 1);
         assert_eq!(stats.sum(|shard| shard.lost(Lost::ReplyRatio)), 4);
     }

@@ -322,10 +322,33 @@ impl Ringway {
         self.stop();
     }
 
+    /// [`Ringway::stop`] where workers have panicked, as the test wanted.
+    #[track_caller]
+    pub(crate) fn stop_although_it_panicked(self) {
+        self.expect_baseline();
+        self.signal("TERM");
+        assert_eq!(self.exit_status(), Some(0));
+    }
+
+    /// Waits for the end, whatever it says.
+    #[track_caller]
+    pub(crate) fn exit_status(mut self) -> Option<i32> {
+        let status = self.process.wait();
+        assert!(status.is_some(), "does not end; it said:\n{}", self.stderr());
+        status.and_then(|status| status.code())
+    }
+
     /// The end of every test: with all clients and origins gone, everything that was held for them has been
     /// given back, and SIGTERM leads to a clean exit.
     #[track_caller]
     pub(crate) fn stop(self) {
+        self.expect_baseline();
+        self.signal("TERM");
+        self.expect_clean_exit();
+    }
+
+    #[track_caller]
+    fn expect_baseline(&self) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let held = self.held();
@@ -340,8 +363,6 @@ impl Ringway {
             );
             pause();
         }
-        self.signal("TERM");
-        self.expect_clean_exit();
     }
 
     fn held(&self) -> Held {
