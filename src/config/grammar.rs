@@ -602,6 +602,7 @@ static ROUTE: Node = Node {
         one("retry", &RETRY),
         one("hedge", &HEDGE),
         flag("abort-on-close"),
+        flag("grpc-web"),
         one("rewrite", &REWRITE),
         one("headers", &HEADERS),
         one("cors", &CORS),

@@ -128,6 +128,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         retry: None,
         hedge: None,
         abort_on_close: None,
+        grpc_web: false,
         rewrite: None,
         headers: Headers::default(),
         cors: None,

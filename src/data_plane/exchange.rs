@@ -16,6 +16,7 @@ use traffic::recent::{Tried, TriedEnd};
 use traffic::source::ForwardedFacts;
 use traffic::sticky::Session;
 use traffic::{Cause, Phases};
+use wire::grpc_web::Decoder;
 use wire::h1::BodyReader;
 use wire::http::{BodyLength, Request, RequestHead, Response, ResponseHead};
 
@@ -135,6 +136,8 @@ pub(crate) struct Upload {
     pub(crate) continued: bool,
     /// Payload bytes so far.
     pub(crate) bytes: u64,
+    /// Takes the base64 of a body that is translated off.
+    pub(crate) text: Option<Decoder>,
     /// What follows the body; known when it is behind us.
     pub(crate) trailers: Trailers,
     pub(crate) replay: Replay,
@@ -149,6 +152,7 @@ impl Upload {
             queued: head.body == BodyLength::None,
             continued: !head.expect_continue,
             bytes: 0,
+            text: None,
             trailers: Trailers::NONE,
             replay: Replay { payload: spare, lost: false },
         }

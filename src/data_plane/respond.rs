@@ -112,7 +112,10 @@ fn challenges(conn: &Client, x: &Exchange, cause: Cause) -> Vec<String> {
 
 /// The rest of the body cannot be told from the next request, or will not come.
 fn breaks_body(cause: Cause) -> bool {
-    matches!(cause, Cause::BadChunk | Cause::BadTrailer | Cause::BodyTooLarge | Cause::BodyTimeout)
+    matches!(
+        cause,
+        Cause::BadBase64 | Cause::BadChunk | Cause::BadTrailer | Cause::BodyTooLarge | Cause::BodyTimeout
+    )
 }
 
 fn settle(finished: Result<Next, Fault>, x: &mut Exchange) -> Next {

@@ -90,7 +90,7 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     if let Some(total) = route.timeouts.total {
         x.deadline = conn.worker.rt.now() + total;
     }
-    grpc::begin(x, conn.worker.rt.now());
+    grpc::begin(x, route, conn.worker.rt.now());
 
     if route.chain.hooks().request_head {
         loop {

@@ -160,6 +160,8 @@ causes! {
     BadChunk = "bad_chunk", Downstream, Relay, 400, "http_request_error";
     /// The trailer section is malformed.
     BadTrailer = "bad_trailer", Downstream, Relay, 400, "http_request_error";
+    /// The request body is not the base64 that its content type promises.
+    BadBase64 = "bad_base64", Downstream, Relay, 400, "http_request_error";
     /// The request body exceeds its limit.
     BodyTooLarge = "body_too_large", Downstream, Relay, 413, "http_request_error";
     /// Too many requests of one HTTP/2 connection were reset.

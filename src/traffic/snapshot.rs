@@ -322,6 +322,8 @@ pub struct Route {
     pub hedge: Option<HedgeRules>,
     /// As [`Listener::abort_on_close`], which counts when this is `None`.
     pub abort_on_close: Option<bool>,
+    /// Calls of browsers are made calls of gRPC, and their answers made what browsers read.
+    pub grpc_web: bool,
     /// Request body in bytes; `u64::MAX` is unlimited.
     pub body_bytes_max: u64,
     pub stats: Arc<RouteStats>,

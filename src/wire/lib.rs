@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client_hello;
+pub mod grpc_web;
 pub mod h1;
 pub mod h2;
 pub mod http;

@@ -1,7 +1,7 @@
 //! gRPC by the frame: what callers are told when we answer ourselves, and how long they wait.
 
 use crate::harness::http2::{Answer, Fields, Http2Client, request_with};
-use crate::harness::{Io, Origin, Reply, Ringway, Setup};
+use crate::harness::{Io, Origin, Received, Reply, Ringway, Setup};
 use crate::http2_rules::caused;
 
 fn start(io: Io, origin: &Origin, route: &str) -> Ringway {
@@ -135,5 +135,96 @@ both! {
         assert_eq!((failed.get("grpc-status"), failed.get("grpc-message")), (Some("5"), Some("no%20such")));
         assert_eq!(ringway.records(1)[0]["grpc_status"], "NOT_FOUND");
         ringway.stop_after(origin);
+    }
+}
+
+/// A message of five bytes.
+const HELLO: &[u8] = b"\0\0\0\0\x05hello";
+
+/// Answers with a message and a status in trailers, as an endpoint without HTTP/2 does.
+fn greet(_: &Received) -> Reply {
+    let chunk = |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    Reply::bytes(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/grpc+proto\r\nTransfer-Encoding: chunked\r\n\r\n",
+    )
+    .then(chunk(HELLO))
+    .then("0\r\nGrpc-Status: 0\r\nX-Tail: a: B\r\n\r\n")
+}
+
+/// What a browser reads behind the message of [`greet`].
+const TRAILERS: &[u8] = b"\x80\0\0\0\x1egrpc-status: 0\r\nx-tail: a: B\r\n";
+
+fn browser(kind: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "POST /shop.Orders/Get HTTP/1.1\r\nHost: suite.example\r\nContent-Type: {kind}\r\nAccept: {kind}\r\n\
+         X-Grpc-Web: 1\r\nX-User-Agent: grpc-web-javascript/0.1\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+both! {
+    fn calls_of_browsers_become_calls_of_grpc(io) {
+        let origin = Origin::start(greet);
+        let ringway = start(io, &origin, "grpc-web #true");
+        let mut client = ringway.client();
+        client.send(browser("application/grpc-web+proto", HELLO));
+        let answer = client.response("POST");
+        assert_eq!((answer.status, answer.head.get("content-type")), (200, Some("application/grpc-web+proto")));
+        assert_eq!(answer.body, [HELLO, TRAILERS].concat());
+        let asked = origin.only_request();
+        assert_eq!(asked.body, HELLO);
+        assert_eq!(asked.head.all("content-type"), ["application/grpc+proto"]);
+        assert_eq!((asked.head.get("te"), asked.head.get("x-grpc-web"), asked.head.get("accept")), (Some("trailers"), None, None));
+        assert_eq!(asked.head.get("x-user-agent"), Some("grpc-web-javascript/0.1"));
+
+        // In base64, over the same connection, in two segments.
+        client.send(browser("application/grpc-web-text+proto", b"AAAAAAVoZQ==bGxv"));
+        let answer = client.response("POST");
+        assert_eq!(answer.head.get("content-type"), Some("application/grpc-web-text+proto"));
+        let text = "AAAAAAVoZWxsbw==gAAAAB5ncnBjLXN0YXR1czogMA0KeC10YWlsOiBhOiBCDQo=";
+        assert_eq!(answer.text(), text);
+        assert_eq!(origin.requests()[1].body, HELLO);
+
+        // Over HTTP/2.
+        let fields = request_with("POST", "/a", &[("content-type", "application/grpc-web-text")]);
+        let mut stream_client = Http2Client::connect(ringway.address("web"));
+        let stream = stream_client.open(&fields, 0);
+        for piece in [&b"AAA"[..], b"AAAVoZWx", b"sbw=="] {
+            stream_client.data(stream, piece, false);
+        }
+        stream_client.data(stream, b"", true);
+        let answer = stream_client.answer(stream);
+        assert_eq!((answer.text().as_str(), answer.heads.len()), (text, 1));
+        assert!(ringway.records(3).iter().all(|record| record["grpc_status"] == "OK"));
+        ringway.stop_after((client, stream_client, origin));
+    }
+
+    fn what_is_no_base64_is_refused_and_ends_nothing_else(io) {
+        let origin = Origin::start(greet);
+        let ringway = start(io, &origin, "grpc-web #true");
+        for bad in [&b"AAAA*AAA"[..], b"AAAAAAV", b"AAAA=AAA"] {
+            let mut client = ringway.client();
+            client.send(browser("application/grpc-web-text", bad));
+            let answer = client.response("POST");
+            assert_eq!((answer.status, answer.head.get("grpc-status")), (200, Some("13")));
+            assert_eq!(answer.head.get("content-type"), Some("application/grpc-web-text"));
+        }
+        assert_eq!(caused(&ringway, "bad_base64"), 3);
+        ringway.stop_after(origin);
+    }
+
+    /// Without the switch a call of a browser is the endpoint's business.
+    fn calls_of_browsers_pass_as_they_are_unless_the_route_says_otherwise(io) {
+        let origin = Origin::start(|_| {
+            Reply::bytes("HTTP/1.1 200 OK\r\nContent-Type: application/grpc-web\r\nContent-Length: 10\r\n\r\n").then(HELLO)
+        });
+        let ringway = start(io, &origin, "");
+        let mut client = ringway.client();
+        client.send(browser("application/grpc-web", HELLO));
+        let answer = client.response("POST");
+        assert_eq!((answer.body.as_slice(), answer.head.get("content-type")), (HELLO, Some("application/grpc-web")));
+        assert_eq!(origin.only_request().head.get("x-grpc-web"), Some("1"));
+        ringway.stop_after((client, origin));
     }
 }

@@ -23,6 +23,7 @@ mod explain;
 mod faults;
 mod forwarding;
 mod grpc;
+mod grpc_callers;
 mod harness_itself;
 mod heads;
 mod health;

@@ -28,6 +28,7 @@ impl Decoder<'_> {
         let retry = scope.member("retry").map(|retry| self.retry(&retry));
         let hedge = scope.member("hedge").map(|hedge| self.hedge(&hedge));
         let abort_on_close = scope.has("abort-on-close").then(|| self.flag(scope, "abort-on-close"));
+        let grpc_web = self.flag(scope, "grpc-web");
         let rewrite = scope.member("rewrite").map(|rewrite| self.rewrite(&rewrite));
         let headers = self.headers(scope);
         let cors = self.cors(scope);
@@ -43,6 +44,7 @@ impl Decoder<'_> {
             retry,
             hedge,
             abort_on_close,
+            grpc_web,
             rewrite,
             headers,
             cors,

@@ -34,6 +34,9 @@ pub struct Route {
     /// As of the listener, which counts when this is `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort_on_close: Option<bool>,
+    /// Calls of browsers (gRPC-Web) become calls of gRPC. Default: they are passed on as they are.
+    #[serde(skip_serializing_if = "is_off")]
+    pub grpc_web: bool,
     /// What the upstream sees instead of the client's path and host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rewrite: Option<Rewrite>,
@@ -97,6 +100,10 @@ impl Route {
         };
         one.into_iter().chain(many.iter().map(|share| share.upstream.as_str()))
     }
+}
+
+fn is_off(switch: &bool) -> bool {
+    !switch
 }
 
 fn is_zero(priority: &i32) -> bool {

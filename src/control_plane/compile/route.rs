@@ -52,6 +52,7 @@ impl<'c> Compiler<'c> {
                 retry: retry_rules(&route.retry()),
                 hedge: route.hedge.as_ref().map(hedge_rules),
                 abort_on_close: route.abort_on_close,
+                grpc_web: route.grpc_web,
                 body_bytes_max: self.body_bytes_max(place),
                 stats: self.carried.stats(&name).unwrap_or_else(|| Arc::new(RouteStats::new(self.workers))),
                 name: name.into(),

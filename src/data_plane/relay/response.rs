@@ -13,7 +13,7 @@ use crate::tunnel;
 use crate::upstream::admission::Load;
 use crate::upstream::lease::Lease;
 use base::Instant;
-use runtime::{IdleState, Piped, Refusal, race};
+use runtime::{Buf, IdleState, Piped, Refusal, race};
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -39,13 +39,18 @@ pub(crate) async fn response(
         }
         return Ok(Box::pin(tunnel::run(conn, x, lease)).await);
     }
-    let framing = machine::downstream_framing(x.response.body, x.head.version);
+    grpc::note_head(x);
+    let framing = match x.call.dressed() {
+        // Nobody knows how long it will be, nor when its trailers come.
+        Some(_) if x.response.body != BodyLength::None => BodyLength::Chunked,
+        _ => x.response.body,
+    };
+    let framing = machine::downstream_framing(framing, x.head.version);
     settle_request_body(conn, x).await;
     let keeps = keeps(conn, x, framing != BodyLength::UntilClose);
 
     let mut body = BodyReader::for_response(x.response.body, &upstream.http);
     prepare_response_edits(x);
-    grpc::note_head(x);
     // What arrived together with the head leaves together with it.
     let mut bytes = std::mem::take(&mut x.response_bytes);
     let (head, arrived) = bytes.split_at_mut(x.response.head_bytes as usize);
@@ -60,7 +65,9 @@ pub(crate) async fn response(
     x.bytes_out = payload.len() as u64;
     let trailers = if complete { trailers_for(conn, x, framing, &mut body) } else { Trailers::NONE };
     let is_event_stream = !complete && names_event_stream(Response::new(&x.response, head));
-    conn.stream.start(framing, &arrived[payload], complete && trailers.is_empty(), |out| {
+    let (dressed, trailers) = dressed(x, &arrived[payload.clone()], trailers);
+    let payload = dressed.as_deref().unwrap_or(&arrived[payload]);
+    conn.stream.start(framing, payload, complete && trailers.is_empty(), |out| {
         write_response_head(out, conn, x, Response::new(&x.response, head), framing, keeps);
     });
     if !trailers.is_empty() {
@@ -127,7 +134,10 @@ async fn rest_of_response(
         ReceiveSize::new(conn.stream.piece_max(x.generation.limits.relay_buffer_bytes_max as usize));
     // While the client may still be sending its request body, its end shows when that is read.
     let mut watch = if x.upload.done { ClientWatch::of(x) } else { ClientWatch::NONE };
-    let mut may_splice = framing == x.response.body && conn.stream.can_splice() && lease.stream.is_plain();
+    let mut may_splice = framing == x.response.body
+        && x.call.dressed().is_none()
+        && conn.stream.can_splice()
+        && lease.stream.is_plain();
     loop {
         flush_downstream(conn, &mut pace, x.deadline).await?;
         if may_splice && piped::is_worthwhile(body, x.bytes_out) {
@@ -156,7 +166,13 @@ async fn rest_of_response(
         worker.stats.copied_bytes.add(part.payload.len() as u64);
         let excess = part.consumed < received;
         let trailers = if part.done { trailers_for(conn, x, framing, body) } else { Trailers::NONE };
-        conn.stream.emit(buf, part.payload, framing, part.done && trailers.is_empty());
+        let (dressed, trailers) = dressed(x, &buf[part.payload.clone()], trailers);
+        let (buf, payload) = match dressed {
+            Some(bytes) => (Buf::from_vec(bytes), None),
+            None => (buf, Some(part.payload)),
+        };
+        let payload = payload.unwrap_or(0..buf.len());
+        conn.stream.emit(buf, payload, framing, part.done && trailers.is_empty());
         if part.done {
             if !trailers.is_empty() {
                 conn.stream.end_with(&trailers);
@@ -167,10 +183,20 @@ async fn rest_of_response(
     }
 }
 
+/// What a browser gets instead of `payload` and `trailers`, and the trailers that are left.
+fn dressed(x: &Exchange, payload: &[u8], trailers: Trailers) -> (Option<Vec<u8>>, Trailers) {
+    match x.call.dressed() {
+        None => (None, trailers),
+        Some(encoding) => (Some(grpc::dress(encoding, payload, trailers.text())), Trailers::NONE),
+    }
+}
+
 /// The trailers of a complete body, if the client gets them.
-fn trailers_for(conn: &Client, x: &Exchange, framing: BodyLength, body: &mut BodyReader) -> Trailers {
+fn trailers_for(conn: &Client, x: &mut Exchange, framing: BodyLength, body: &mut BodyReader) -> Trailers {
     let trailers = Trailers::read(body.take_trailers());
-    if trailers.is_empty() || !trailers::are_taken(x, &conn.stream, framing) {
+    grpc::note_trailers(x, trailers.text());
+    let takes = x.call.dressed().is_some() || trailers::are_taken(x, &conn.stream, framing);
+    if trailers.is_empty() || !takes {
         return Trailers::NONE;
     }
     trailers.edited(&x.response_edits)
@@ -349,13 +375,17 @@ fn write_response_head(
     framing: BodyLength,
     keeps: bool,
 ) {
-    let edits = &x.response_edits;
+    let (edits, dressed) = (&x.response_edits, x.call.dressed());
     encode::status_line(out, response.head.status, response.reason());
     let mut has_date = false;
     encode::kept_fields(out, response.bytes, &response.head.fields, |field| {
         has_date |= field.known == Known::Date;
-        edits.is_empty() || edits.keeps(field.name.of(response.bytes))
+        !(dressed.is_some() && field.known == Known::ContentType)
+            && (edits.is_empty() || edits.keeps(field.name.of(response.bytes)))
     });
+    if let Some(encoding) = dressed {
+        grpc::write_dressed_type(out, encoding, response);
+    }
     for (name, value) in edits.additions() {
         encode::field(out, name, value);
     }

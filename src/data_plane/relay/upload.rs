@@ -16,6 +16,7 @@ use std::time::Duration;
 use traffic::Cause;
 use traffic::filter::FieldEdits;
 use traffic::snapshot::{Route, Snapshot, Upstream};
+use wire::grpc_web::Decoder;
 use wire::h1::{BodyPart, encode};
 use wire::http::BodyLength;
 
@@ -149,14 +150,19 @@ pub(crate) async fn upload(
         if upload.bytes > limits.body_bytes_max {
             return Err(Cause::BodyTooLarge.into());
         }
-        upload.replay.keep(&buf[part.payload.clone()], limits.replay_bytes_max);
-        conn.worker.overload.crowd.holds(conn.place, upload.replay.payload.capacity() as u64);
         if part.consumed < received {
             // The next request begins in this buffer; it is copied, for the body's part goes on as it is.
             conn.stream.unread(Buf::from_vec(buf[part.consumed..].to_vec()));
         }
+        let mut payload = part.payload;
+        if let Some(decoder) = &mut upload.text {
+            let bytes = decoded(decoder, &buf[payload], part.done)?;
+            (payload, buf) = (0..bytes.len(), Buf::from_vec(bytes));
+        }
+        upload.replay.keep(&buf[payload.clone()], limits.replay_bytes_max);
+        conn.worker.overload.crowd.holds(conn.place, upload.replay.payload.capacity() as u64);
         let trailing = framing == BodyLength::Chunked && !upload.trailers.is_empty();
-        emit(to, buf, part.payload, framing, part.done && !trailing);
+        emit(to, buf, payload, framing, part.done && !trailing);
         if trailing {
             to.write(|out| upload.trailers.write_last_chunk(out));
         }
@@ -164,6 +170,16 @@ pub(crate) async fn upload(
         flush_upstream(conn, lease, limits).await?;
     }
     Ok(())
+}
+
+/// The bytes of a body in base64; `done`: `text` is its end.
+fn decoded(decoder: &mut Decoder, text: &[u8], done: bool) -> Result<Vec<u8>, Cause> {
+    let mut bytes = Vec::new();
+    let read = decoder.read(text, &mut bytes);
+    if read.is_err() || (done && !decoder.is_complete()) {
+        return Err(Cause::BadBase64);
+    }
+    Ok(bytes)
 }
 
 /// What follows a body that has been read to its end.

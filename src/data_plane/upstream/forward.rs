@@ -34,18 +34,19 @@ pub(crate) fn write_head(out: &mut Vec<u8>, conn: &Client, x: &Exchange, endpoin
     if let Some(security) = &conn.security {
         out.extend_from_slice(&security.client_fields);
     }
-    x.call.write_timeout(out, x.deadline, conn.worker.rt.now());
+    x.call.write_fields(out, request, x.deadline, conn.worker.rt.now());
     for (name, value) in outgoing.edits.additions() {
         encode::field(out, name, value);
     }
-    if request.head.body == BodyLength::Chunked {
+    let body = x.call.upload_framing(request.head.body);
+    if body == BodyLength::Chunked {
         announce_trailers(out, request.bytes, &request.head.fields, |name| outgoing.edits.keeps(name));
     }
-    encode::request_framing(out, request.head.method, request.head.body);
+    encode::request_framing(out, request.head.method, body);
     if let Some(protocol) = request.upgrade() {
         out.extend_from_slice(b"Connection: upgrade\r\n");
         encode::field(out, b"Upgrade", protocol);
-    } else if are_asked_for(request) {
+    } else if are_asked_for(request) || x.call.asks_for_trailers() {
         // A field of this connection, so its option has to be there too (RFC 9110 §10.1.4).
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }

@@ -264,7 +264,7 @@ pub(crate) async fn send_body_and_read_head(
     let limits =
         relay::UploadLimits::new(conn, &generation, route, upstream, (deadline, x.deadline), call, edits);
     let mut heads = FinalHead::new(x, upstream);
-    let body = x.head.body;
+    let body = x.call.upload_framing(x.head.body);
     let mut early = false;
     let uploaded = {
         let mut upload = pin!(relay::upload(conn, &mut x.upload, body, lease, &limits));
