@@ -12,6 +12,7 @@ pub enum Scheme {
     Basic,
     ForwardAuth,
     Introspection,
+    Mtls,
 }
 
 impl Scheme {
@@ -23,6 +24,7 @@ impl Scheme {
             Scheme::Basic => "basic",
             Scheme::ForwardAuth => "forward-auth",
             Scheme::Introspection => "introspect",
+            Scheme::Mtls => "mtls",
         }
     }
 }

@@ -7,7 +7,7 @@
 //! ```text
 //!   base64.rs   canonical base64 and base64url        json.rs     strict JSON (RFC 8259, I-JSON)
 //!   jwk.rs      keys: PEM, JWK, secrets               jwt.rs      tokens of one issuer (RFC 7519, RFC 8725)
-//!   basic.rs    users with passwords
+//!   basic.rs    users with passwords                   certificate.rs  certificates of connections
 //!   api_key.rs  keys hashed at rest                   identity.rs what is known of a caller
 //!   memory.rs   verdicts that a worker remembers       policy.rs   what the configuration calls by a name
 //!   ring.rs     keys that are exchanged while in use     service.rs  verdicts of services
@@ -17,6 +17,7 @@
 mod api_key;
 pub mod base64;
 mod basic;
+mod certificate;
 mod identity;
 pub mod json;
 mod jwk;
@@ -28,6 +29,7 @@ mod service;
 
 pub use api_key::{ApiKey, ApiKeys, KeyError, KeyHash, NewKey, Pepper, generate_key, key_hint};
 pub use basic::{BasicPolicy, Credentials, HtpasswdError, UserHash, Users, parse_htpasswd};
+pub use certificate::{CertificateName, CertificatePolicy};
 pub use identity::{Consumer, Identity, Scheme, field_text};
 pub use jwk::{Algorithm, Key, KeySet, KeyTrouble, SECRET_HINT};
 pub use jwt::{Issuer, TOKEN_BYTES_MAX, Token, TokenError, issuer_of, kid_of};

@@ -26,6 +26,9 @@ pub(crate) enum Command {
     /// Say everything that is wrong with a configuration, without side effects
     #[command(after_help = help::CHECK_SHORT, after_long_help = help::CHECK)]
     Check(Check),
+    /// List every route that can be reached without saying who one is
+    #[command(after_help = help::PROVE, after_long_help = help::PROVE)]
+    Prove(Prove),
     /// Show a configuration in another form
     #[command(subcommand, after_help = help::CONFIG, after_long_help = help::CONFIG, disable_help_subcommand = true)]
     Config(Config),
@@ -128,6 +131,19 @@ pub(crate) struct Demo {
     /// Print the configuration that the demo runs, and end
     #[arg(long, conflicts_with_all = ["seconds", "load"])]
     pub(crate) print_config: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prove {
+    /// Configuration file; `.json` is JSON, every other name is KDL
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Exit with status 1 when there is such a route
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Print them as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -607,8 +623,8 @@ mod tests {
         let mut command = CommandLine::command();
         let top = command.render_long_help().to_string();
         for name in [
-            "run", "demo", "check", "config", "status", "explain", "plan", "reload", "apply", "confirm",
-            "rollback", "history", "endpoint", "top", "why", "version",
+            "run", "demo", "check", "prove", "config", "status", "explain", "plan", "reload", "drain",
+            "apply", "confirm", "rollback", "history", "endpoint", "top", "why", "version",
         ] {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");

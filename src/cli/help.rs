@@ -52,6 +52,15 @@ Examples:
   ringway demo --load 32 --seconds 10   for ten seconds
   ringway demo --print-config           the configuration that it runs, to start from";
 
+pub(crate) const PROVE: &str = "\
+Examples:
+  ringway prove ringway.kdl
+  ringway prove --strict ringway.kdl    for a pipeline: fails when a route is open
+
+A site that says `require-authentication` does not load with such a route.
+
+Exit status: 0; 1 with --strict when there is one; 2 when the configuration is wrong.";
+
 pub(crate) const CHECK_SHORT: &str = "`ringway check --help` shows examples and exit statuses.";
 pub(crate) const CHECK: &str = "\
 Reads the file and what it includes, and nothing else: no DNS, no sockets, no writes, no root. What it

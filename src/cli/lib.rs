@@ -30,6 +30,7 @@ mod memory;
 mod notify;
 mod passed;
 mod plan;
+mod prove;
 mod reload;
 mod restart;
 mod run;
@@ -70,6 +71,7 @@ fn perform(command: Command) -> Exit {
         Command::Run(args) => run::run(args),
         Command::Demo(args) => demo::demo(args),
         Command::Check(args) => check::check(&args),
+        Command::Prove(args) => prove::prove(&args),
         Command::Config(args) => show::show(&args),
         Command::Status(args) => status::status(&args),
         Command::Explain(args) => explain::explain(&args),

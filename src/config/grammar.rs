@@ -105,6 +105,7 @@ pub(crate) static ROOT: Node = Node {
         many("basic", "basic", &BASIC),
         many("forward-auth", "forward-auth", &FORWARD_AUTH),
         many("introspect", "introspect", &INTROSPECT),
+        many("mtls", "mtls", &MTLS),
         many("consumer", "consumers", &CONSUMER),
         many("site", "sites", &SITE),
     ],
@@ -387,6 +388,7 @@ static SITE: Node = Node {
         one("timeouts", &SITE_TIMEOUTS),
         one("limits", &BODY_LIMIT),
         one("headers", &HEADERS),
+        flag("require-authentication"),
         one("cors", &CORS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
@@ -486,6 +488,8 @@ static INTROSPECT: Node = Node {
     ..EMPTY
 };
 
+static MTLS: Node = Node { args: &["name"], children: &[value("by"), flag("consumers-only")], ..EMPTY };
+
 static CONSUMER: Node = Node {
     args: &["name"],
     children: &[values("groups"), value("tier"), many("credential", "credentials", &CREDENTIAL)],
@@ -493,8 +497,8 @@ static CONSUMER: Node = Node {
 };
 
 static CREDENTIAL: Node = Node {
-    props: &["jwt", "basic", "forward-auth", "introspect", "subject"],
-    later: &["hmac", "mtls"],
+    props: &["jwt", "basic", "forward-auth", "introspect", "mtls", "subject"],
+    later: &["hmac"],
     ..EMPTY
 };
 
@@ -532,8 +536,9 @@ static METHODS: Node = Node {
         many("basic", "basic", &NAMED_METHOD),
         many("introspect", "introspect", &METHOD),
         many("forward-auth", "forward-auth", &NAMED_METHOD),
+        many("mtls", "mtls", &NAMED_METHOD),
     ],
-    later: &["mtls", "hmac", "oidc"],
+    later: &["hmac", "oidc"],
     ..EMPTY
 };
 

@@ -23,6 +23,7 @@ mod literal;
 mod load;
 pub mod model;
 mod problem;
+mod prove;
 mod provenance;
 mod read;
 mod schema;
@@ -43,6 +44,7 @@ pub use literal::{
 pub use load::{Loaded, from_args, from_args_with_tcp, load, load_from, parse};
 pub use model::Config;
 pub use problem::{Code, Place, Problem, Problems, Severity};
+pub use prove::{Open, prove};
 pub use read::Format;
 pub use schema::schema;
 

@@ -191,6 +191,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         basic: Vec::new(),
         forward_auth: Vec::new(),
         introspect: Vec::new(),
+        mtls: Vec::new(),
         consumers: Vec::new(),
         sites: vec![Site {
             names: vec![SiteName::Any],
@@ -198,6 +199,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             timeouts: SiteTimeouts::default(),
             limits: SiteLimits::default(),
             headers: Headers::default(),
+            require_authentication: false,
             cors: None,
             authenticate: None,
             authorize: None,

@@ -6,7 +6,7 @@
 use crate::literal::Bytes;
 use crate::model::{
     AccessLog, Admin, Basic, Consumer, Decisions, DnsSettings, ForwardAuth, HashKey, Introspect, Io, Jwt,
-    Keys, Listener, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
+    Keys, Listener, Mtls, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 29] = [
+const REQUIRED: [(&str, &[&str]); 30] = [
     ("Jwt", &["name", "algorithms"]),
     ("Keys", &["name", "file"]),
     ("Consumer", &["name"]),
     ("Basic", &["name", "file"]),
     ("ForwardAuth", &["name", "url"]),
+    ("Mtls", &["name"]),
     ("Introspect", &["name", "url", "client-id"]),
     ("Credential", &["subject"]),
     ("ClaimHeader", &["claim", "header"]),
@@ -70,6 +71,7 @@ pub fn schema() -> Value {
     property("basic", generator.subschema_for::<Vec<Basic>>());
     property("forward-auth", generator.subschema_for::<Vec<ForwardAuth>>());
     property("introspect", generator.subschema_for::<Vec<Introspect>>());
+    property("mtls", generator.subschema_for::<Vec<Mtls>>());
     property("consumers", generator.subschema_for::<Vec<Consumer>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);

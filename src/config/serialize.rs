@@ -71,6 +71,9 @@ impl Config {
         if !self.introspect.is_empty() {
             put("introspect", serde_json::to_value(&self.introspect));
         }
+        if !self.mtls.is_empty() {
+            put("mtls", serde_json::to_value(&self.mtls));
+        }
         if !self.consumers.is_empty() {
             put("consumers", serde_json::to_value(&self.consumers));
         }

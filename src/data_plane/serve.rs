@@ -121,6 +121,7 @@ fn filter(conn: &Client, x: &mut Exchange, route: &Route) -> Verdict {
         request: Request::new(&x.head, x.head_bytes.as_slice()),
         client: x.facts.client,
         is_secure: conn.is_secure(x),
+        certificate: conn.security.as_ref().and_then(|security| security.client.as_ref()),
         unix_s: conn.worker.rt.wall_nanos() / 1_000_000_000,
         now: conn.worker.rt.now(),
         outgoing: &mut x.outgoing,

@@ -85,6 +85,7 @@ pub struct Access {
     pub basic: Vec<Arc<auth::BasicPolicy>>,
     pub forward: Vec<Arc<auth::ForwardPolicy>>,
     pub introspection: Vec<Arc<auth::IntrospectionPolicy>>,
+    pub mtls: Vec<Arc<auth::CertificatePolicy>>,
     /// Where policies ask, as `SCHEME:POLICY`.
     pub desks: Vec<Arc<Desk>>,
 }

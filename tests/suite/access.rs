@@ -1,6 +1,7 @@
 //! Who may call: tokens made by PyJWT, API keys, consumers, rules, and what reaches the endpoint.
 
 use crate::harness::client::Response;
+use crate::harness::tls::{Authority, curl};
 use crate::harness::{Folder, Io, Origin, Received, Ringway, Setup};
 use std::path::Path;
 use std::process::Command;
@@ -378,5 +379,53 @@ both! {
             assert!(said.contains(part), "{policy}: {said}");
             assert!(!said.contains("too short\n") && !said.contains("BEGIN"), "{said}");
         }
+    }
+
+    /// M1: the certificate of a connection is a credential; its names are consumers, and without one it is 401, no alert.
+    fn m1_certificates_of_clients_are_callers(io) {
+        let authority = Authority::new();
+        authority.issue("www", &["localhost"]);
+        authority.issue_client("acme", 7);
+        authority.issue_client("other", 8);
+        let origin = Origin::ok("x");
+        let top = format!(
+            "workers 1
+            mtls \"devices\" {{ by \"uri\"; }}
+            mtls \"known\" {{ by \"uri\"; consumers-only; }}
+            consumer \"acme\" {{ groups \"staff\"; credential mtls=\"devices\" subject=\"spiffe://example/acme\"
+                credential mtls=\"known\" subject=\"spiffe://example/acme\"; }}
+            listener \"secure\" {{ bind \"127.0.0.1:0\"; tls {{ certificate cert={:?} key={:?}
+                client-auth \"optional\" ca={:?}; }}; }}",
+            authority.path("www.pem"), authority.path("www.key"), authority.ca(),
+        );
+        let route = "authenticate { any-of { mtls \"devices\"; }; }";
+        let routes = "route \"/staff\" upstream=\"origin\" { authenticate { any-of { mtls \"devices\"; }; }; authorize { group \"staff\"; }; }
+            route \"/known\" upstream=\"origin\" { authenticate { any-of { mtls \"known\"; }; }; }";
+        let ringway = Setup { top: &top, route, routes, ..Setup::to(origin.address()) }.start(io);
+        let ca = authority.ca();
+        let ask = |who: Option<&str>, path: &str| {
+            let pair = who.map(|who| (authority.path(&format!("{who}.pem")), authority.path(&format!("{who}.key"))));
+            let mut args = vec!["--cacert", &ca, "--include"];
+            if let Some((cert, key)) = &pair {
+                args.extend(["--cert", cert, "--key", key]);
+            }
+            let text = curl(ringway.address("secure"), "localhost", path, &args).text;
+            let status = text.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+            (status.unwrap_or_else(|| panic!("{text}")), text)
+        };
+        assert_eq!(ask(Some("acme"), "/").0, 200);
+        let seen = last(&origin);
+        assert_eq!((seen.head.get("x-consumer"), seen.head.all("client-cert").len()), (Some("acme"), 1));
+        assert_eq!((ask(Some("acme"), "/staff").0, ask(Some("acme"), "/known").0), (200, 200));
+        assert_eq!(ask(Some("other"), "/").0, 200);
+        assert_eq!(last(&origin).head.get("x-consumer"), Some("devices/spiffe://example/other"));
+        assert_eq!((ask(Some("other"), "/staff").0, ask(Some("other"), "/known").0), (403, 401));
+        let (code, text) = ask(None, "/");
+        assert_eq!((code, text.contains("WWW-Authenticate: Mutual realm=\"devices\"")), (401, true), "{text}");
+        // Without TLS nobody has a certificate, whatever is said about one.
+        assert_eq!(status(&ringway, "/", "Client-Cert: :AAAA:\r\n"), 401);
+        let records = ringway.records(8);
+        assert_eq!((&records[0]["auth"], &records[5]["auth"]), (&"mtls:devices".into(), &"mtls:known unknown".into()));
+        ringway.stop_after(origin);
     }
 }

@@ -4,8 +4,8 @@ use super::fields::is_token;
 use super::{Decoder, Scope};
 use crate::literal::print_duration;
 use crate::model::{
-    AccessRule, Applies, Authenticate, Authorize, Basic, ClaimHeader, ClaimMatch, Consumer, Credential, Jwks,
-    JwksFetch, Jwt, Keys, Method, Methods, Secret,
+    AccessRule, Applies, Authenticate, Authorize, Basic, CertificateName, ClaimHeader, ClaimMatch, Consumer,
+    Credential, Jwks, JwksFetch, Jwt, Keys, Method, Methods, Mtls, Secret,
 };
 use crate::problem::Code;
 use std::time::Duration;
@@ -181,6 +181,15 @@ impl Decoder<'_> {
         }
     }
 
+    pub(super) fn mtls(&mut self, scope: &Scope<'_>) -> Mtls {
+        Mtls {
+            name: self.name(scope, "mtls"),
+            by: self.literal_or(scope, "by", CertificateName::Any),
+            consumers_only: self.flag(scope, "consumers-only"),
+            origin: self.origin(scope),
+        }
+    }
+
     pub(super) fn consumer(&mut self, scope: &Scope<'_>) -> Consumer {
         let mut credentials = Vec::new();
         for scope in scope.members("credentials") {
@@ -189,11 +198,14 @@ impl Decoder<'_> {
                 basic: self.text(&scope, "basic"),
                 forward_auth: self.text(&scope, "forward-auth"),
                 introspect: self.text(&scope, "introspect"),
+                mtls: self.text(&scope, "mtls"),
                 subject: self.text(&scope, "subject").unwrap_or_default(),
                 origin: self.origin(&scope),
             };
-            let policies =
-                ["jwt", "basic", "forward-auth", "introspect"].iter().filter(|kind| scope.has(kind)).count();
+            let policies = ["jwt", "basic", "forward-auth", "introspect", "mtls"]
+                .iter()
+                .filter(|kind| scope.has(kind))
+                .count();
             if policies == 1 && scope.has("subject") {
                 credentials.push(credential);
             } else {
@@ -241,6 +253,7 @@ impl Decoder<'_> {
 
     fn methods_of(&mut self, scope: &Scope<'_>) -> Methods {
         let methods = Methods {
+            mtls: self.methods_named(scope, "mtls"),
             jwt: self.methods_named(scope, "jwt"),
             keys: self.methods_named(scope, "keys"),
             basic: self.methods_named(scope, "basic"),

@@ -31,6 +31,7 @@ impl Decoder<'_> {
             limits: limits.unwrap_or_default(),
             headers: self.headers(scope),
             cors: self.cors(scope),
+            require_authentication: self.flag(scope, "require-authentication"),
             authenticate: self.authenticate(scope),
             authorize: self.authorize(scope),
             routes: scope.members("routes").iter().filter_map(|route| self.route(route)).collect(),

@@ -29,6 +29,7 @@ impl Decoder<'_> {
             basic: scope.members("basic").iter().map(|basic| self.basic(basic)).collect(),
             forward_auth: scope.members("forward-auth").iter().map(|one| self.forward_auth(one)).collect(),
             introspect: scope.members("introspect").iter().map(|one| self.introspect(one)).collect(),
+            mtls: scope.members("mtls").iter().map(|one| self.mtls(one)).collect(),
             consumers: scope.members("consumers").iter().map(|one| self.consumer(one)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),

@@ -191,6 +191,9 @@ pub struct Credential {
     /// Name of an `introspect` policy; the subject is the value of its `subject-claim`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub introspect: Option<String>,
+    /// Name of an `mtls` policy; the subject is a name of the certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtls: Option<String>,
     pub subject: String,
     #[serde(skip)]
     pub origin: Origin,
@@ -204,6 +207,7 @@ impl Credential {
             ("basic", &self.basic),
             ("forward-auth", &self.forward_auth),
             ("introspect", &self.introspect),
+            ("mtls", &self.mtls),
         ];
         kinds.into_iter().find_map(|(kind, name)| Some((kind, name.as_deref()?))).unwrap_or_default()
     }
@@ -230,6 +234,35 @@ pub struct Basic {
     #[serde(serialize_with = "duration")]
     #[schemars(with = "DurationText")]
     pub timeout: Duration,
+    #[serde(skip)]
+    pub origin: Origin,
+}
+
+words! {
+    /// Which name of a certificate is the subject.
+    pub enum CertificateName {
+        /// The first URI, DNS name or e-mail address, or else the subject.
+        Any = "any",
+        Uri = "uri",
+        Dns = "dns",
+        Email = "email",
+        /// As RFC 4514 writes it.
+        Subject = "subject",
+        /// SHA-256 of the certificate, in hexadecimal digits.
+        Fingerprint = "fingerprint",
+    }
+    default Any;
+}
+
+/// Certificates of clients as credentials; which ones are believed says `client-auth` of the listener.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Mtls {
+    pub name: String,
+    /// Default: any.
+    pub by: CertificateName,
+    /// Certificates that are no consumer's are refused. Default: no.
+    pub consumers_only: bool,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -373,8 +406,9 @@ impl Authenticate {
     pub(crate) fn origins(&mut self) -> Vec<&mut Origin> {
         let methods = self.any_of.iter_mut().chain(&mut self.all_of);
         let methods = methods.flat_map(|methods| {
-            let Methods { jwt, introspect, keys, basic, forward_auth } = methods;
-            jwt.iter_mut().chain(introspect).chain(keys).chain(basic).chain(forward_auth)
+            let Methods { mtls, jwt, introspect, keys, basic, forward_auth } = methods;
+            let first = mtls.iter_mut().chain(jwt);
+            first.chain(introspect).chain(keys).chain(basic).chain(forward_auth)
         });
         std::iter::once(&mut self.origin).chain(methods.map(|method| &mut method.origin)).collect()
     }
@@ -390,6 +424,8 @@ impl Authenticate {
 #[serde(rename_all = "kebab-case")]
 pub struct Methods {
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mtls: Vec<Method>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub jwt: Vec<Method>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub introspect: Vec<Method>,
@@ -404,8 +440,9 @@ pub struct Methods {
 impl Methods {
     /// All of them with their kinds, in the order in which they are looked at.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Method)> {
-        let Methods { jwt, introspect, keys, basic, forward_auth } = self;
-        let kinds: [(&'static str, &Vec<Method>); 5] = [
+        let Methods { mtls, jwt, introspect, keys, basic, forward_auth } = self;
+        let kinds: [(&'static str, &Vec<Method>); 6] = [
+            ("mtls", mtls),
             ("jwt", jwt),
             ("introspect", introspect),
             ("keys", keys),

@@ -27,9 +27,9 @@ mod udp;
 mod upstream;
 
 pub use access::{
-    AccessRule, Applies, Authenticate, Authorize, Basic, ClaimHeader, ClaimMatch, Consumer, Credential,
-    ForwardAuth, Introspect, Jwks, JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods, SameFor,
-    ServiceSettings, Unjudged,
+    AccessRule, Applies, Authenticate, Authorize, Basic, CertificateName, ClaimHeader, ClaimMatch, Consumer,
+    Credential, ForwardAuth, Introspect, Jwks, JwksFetch, Jwt, JwtAlgorithm, Keys, Method, Methods, Mtls,
+    SameFor, ServiceSettings, Unjudged,
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Decisions, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
@@ -105,6 +105,8 @@ pub struct Config {
     pub forward_auth: Vec<ForwardAuth>,
     /// Services that know tokens.
     pub introspect: Vec<Introspect>,
+    /// Certificates of clients as credentials.
+    pub mtls: Vec<Mtls>,
     /// Callers by name.
     pub consumers: Vec<Consumer>,
     /// Virtual hosts; at least one where there is an entry point for HTTP.
@@ -148,6 +150,7 @@ impl Config {
         origins.extend(config.keys.iter_mut().map(|keys| &mut keys.origin));
         origins.extend(config.basic.iter_mut().map(|basic| &mut basic.origin));
         origins.extend(config.forward_auth.iter_mut().map(|forward| &mut forward.origin));
+        origins.extend(config.mtls.iter_mut().map(|mtls| &mut mtls.origin));
         origins.extend(config.introspect.iter_mut().map(|introspect| &mut introspect.origin));
         for consumer in &mut config.consumers {
             origins.push(&mut consumer.origin);

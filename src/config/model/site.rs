@@ -28,6 +28,8 @@ pub struct Site {
     /// Who must show a credential, unless the route says otherwise. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticate: Option<Authenticate>,
+    /// No route of the site may be open to requests without a credential. Default: it may.
+    pub require_authentication: bool,
     /// What callers must be; holds beside what the route says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorize: Option<Authorize>,

@@ -1,8 +1,11 @@
 //! Do policies have keys of the right kind, and are callers asked for what somebody can show?
 
 use super::Check;
-use crate::model::{Applies, Authenticate, Authorize, Config, Jwt, Methods, Origin, Route, Site};
+use crate::model::{
+    Applies, Authenticate, Authorize, ClientAuthMode, Config, Jwt, Listener, Methods, Origin, Route, Site,
+};
 use crate::problem::Code;
+use crate::prove::why_open;
 use std::collections::HashSet;
 
 impl Check<'_> {
@@ -19,6 +22,8 @@ impl Check<'_> {
         named(config.basic.iter().map(|one| ("basic", one.name.as_str(), &one.origin)).collect(), self);
         let forward = config.forward_auth.iter();
         named(forward.map(|one| ("forward-auth", one.name.as_str(), &one.origin)).collect(), self);
+        let mtls = config.mtls.iter();
+        named(mtls.map(|one| ("mtls", one.name.as_str(), &one.origin)).collect(), self);
         let introspect = config.introspect.iter();
         named(introspect.map(|one| ("introspect", one.name.as_str(), &one.origin)).collect(), self);
         named(
@@ -35,7 +40,9 @@ impl Check<'_> {
             for route in &site.routes {
                 used.extend(route.authenticate.iter().flat_map(|asked| self.methods_exist(asked)));
                 self.preflights_arrive(route, site);
+                self.nobody_gets_in(route, site);
                 let asked = route.authenticate(site);
+                self.certificates_are_asked_for(site, asked);
                 for rules in site.authorize.iter().chain(&route.authorize) {
                     self.callers_are_known(rules, asked);
                 }
@@ -139,6 +146,31 @@ impl Check<'_> {
         }
     }
 
+    /// A certificate that no listener of the site asks for cannot be shown.
+    fn certificates_are_asked_for(&mut self, site: &Site, asked: Option<&Authenticate>) {
+        let config = self.config;
+        let asks = |listener: &Listener| {
+            let client = listener.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+            client.is_some_and(|client| client.mode != ClientAuthMode::None)
+        };
+        let listeners = config.listeners.iter().filter(|listener| site.serves(&listener.name));
+        let method = asked.and_then(Authenticate::methods).and_then(|methods| methods.mtls.first());
+        if let Some(method) = method.filter(|_| !listeners.into_iter().any(asks)) {
+            let what = "no listener of this site asks clients for certificates".to_owned();
+            let hint = Some("add client-auth \"optional\" ca=\"…\" to tls of the listener".to_owned());
+            self.error(Code::Contradiction, &method.origin, "/name", what, hint);
+        }
+    }
+
+    /// A site may insist that every route asks who calls.
+    fn nobody_gets_in(&mut self, route: &Route, site: &Site) {
+        if let Some(why) = why_open(self.config, site, route).filter(|_| site.require_authentication) {
+            let what = format!("the site requires authentication, and this route is open: {why}");
+            let hint = Some("ask who calls, or move the route to another site".to_owned());
+            self.error(Code::Contradiction, &route.origin, "", what, hint);
+        }
+    }
+
     fn unused_policies(&mut self, used: &HashSet<(&str, &str)>) {
         for (kind, name, origin) in policies(self.config) {
             if !used.contains(&(kind, name)) {
@@ -156,5 +188,6 @@ fn policies(config: &Config) -> impl Iterator<Item = (&'static str, &str, &Origi
     let basic = config.basic.iter().map(|one| ("basic", one.name.as_str(), &one.origin));
     let forward = config.forward_auth.iter().map(|one| ("forward-auth", one.name.as_str(), &one.origin));
     let introspect = config.introspect.iter().map(|one| ("introspect", one.name.as_str(), &one.origin));
-    jwt.chain(keys).chain(basic).chain(forward).chain(introspect)
+    let mtls = config.mtls.iter().map(|one| ("mtls", one.name.as_str(), &one.origin));
+    jwt.chain(mtls).chain(keys).chain(basic).chain(forward).chain(introspect)
 }

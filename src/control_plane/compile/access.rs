@@ -50,6 +50,7 @@ impl Compiler<'_> {
             basic: config.basic.iter().filter_map(|written| self.basic(written, &consumers)).collect(),
             forward: config.forward_auth.iter().map(|written| self.forward(written, &consumers)).collect(),
             introspection: config.introspect.iter().map(|one| self.introspection(one, &consumers)).collect(),
+            mtls: config.mtls.iter().map(|written| self.mtls(written, &consumers)).collect(),
             desks: self.desks(),
         }
     }
@@ -353,6 +354,10 @@ fn identity(
 fn authenticate(written: &Written, access: &Access) -> Option<Authenticate> {
     let written_methods = written.methods()?;
     let mut methods = Vec::new();
+    for method in &written_methods.mtls {
+        let policy = access.mtls.iter().find(|policy| *policy.name == *method.name)?;
+        methods.push(Method::new(Check::Certificate(Arc::clone(policy)), Vec::new()));
+    }
     for method in &written_methods.jwt {
         let policy = access.jwt.iter().find(|policy| *policy.name == *method.name)?;
         methods.push(Method::new(

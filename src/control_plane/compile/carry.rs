@@ -3,7 +3,7 @@
 //! It is found again by name, never by position: an endpoint by its upstream's name and its address, a route by its
 //! name, what is in use and the retry budget by the upstream's name.
 
-use auth::{BasicPolicy, ForwardPolicy, IntrospectionPolicy, JwtPolicy, KeysPolicy};
+use auth::{BasicPolicy, CertificatePolicy, ForwardPolicy, IntrospectionPolicy, JwtPolicy, KeysPolicy};
 use base::addr::Addr;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -81,6 +81,10 @@ impl<'s> Carried<'s> {
 
     pub(super) fn introspection(&self, name: &str) -> Option<&'s Arc<IntrospectionPolicy>> {
         self.access?.introspection.iter().find(|policy| &*policy.tokens.name == name)
+    }
+
+    pub(super) fn mtls(&self, name: &str) -> Option<&'s Arc<CertificatePolicy>> {
+        self.access?.mtls.iter().find(|policy| &*policy.name == name)
     }
 
     /// Whether the previous generation had endpoints in an upstream of that name.

@@ -2,8 +2,12 @@
 
 use super::Compiler;
 use super::access::{NUMBERS, sorted};
-use auth::{Consumer, ForwardPolicy, IntrospectionPolicy, Issuer, JwtPolicy, KeyRing, Scheme};
-use config::model::{ForwardAuth, Introspect, Origin, SameFor, ServiceSettings, Unjudged};
+use auth::{
+    CertificateName, CertificatePolicy, Consumer, ForwardPolicy, IntrospectionPolicy, Issuer, JwtPolicy,
+    KeyRing, Scheme,
+};
+use config::model::CertificateName as Written;
+use config::model::{ForwardAuth, Introspect, Mtls, Origin, SameFor, ServiceSettings, Unjudged};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -126,6 +130,37 @@ impl Compiler<'_> {
             tokens,
             remember_s: written.service.remember.as_secs(),
             stale_s: written.service.stale.as_secs(),
+        })
+    }
+
+    pub(super) fn mtls(
+        &self,
+        written: &Mtls,
+        consumers: &HashMap<&str, Arc<Consumer>>,
+    ) -> Arc<CertificatePolicy> {
+        let subjects = self.subjects("mtls", &written.name, consumers);
+        let described = Mtls { origin: Origin::command_line(), ..written.clone() };
+        let description = format!("{described:?} {:?}", sorted(&subjects));
+        let fingerprint = auth::fingerprint([description.as_bytes()]);
+        let previous = self.carried.mtls(&written.name);
+        if let Some(same) = previous.filter(|policy| policy.fingerprint == fingerprint) {
+            return Arc::clone(same);
+        }
+        Arc::new(CertificatePolicy {
+            name: written.name.as_str().into(),
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            fingerprint,
+            by: match written.by {
+                Written::Any => CertificateName::Any,
+                Written::Uri => CertificateName::Uri,
+                Written::Dns => CertificateName::Dns,
+                Written::Email => CertificateName::Email,
+                Written::Subject => CertificateName::Subject,
+                Written::Fingerprint => CertificateName::Fingerprint,
+            },
+            consumers_only: written.consumers_only,
+            consumers: subjects,
+            tally: previous.map_or_else(Arc::default, |policy| Arc::clone(&policy.tally)),
         })
     }
 }

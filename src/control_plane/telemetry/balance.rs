@@ -64,9 +64,10 @@ pub(super) fn access(out: &mut Exposition, snapshot: &Snapshot) {
     let forward = access.forward.iter().map(|policy| ("forward-auth", &policy.name, &policy.tally));
     let introspect = access.introspection.iter();
     let introspect = introspect.map(|policy| ("introspect", &policy.tokens.name, &policy.tokens.tally));
+    let mtls = access.mtls.iter().map(|policy| ("mtls", &policy.name, &policy.tally));
     let help = "Credentials by policy: accepted, refused, and how many of both a worker remembered.";
     let mut family = out.family("ringway_credentials", Kind::Counter, help);
-    for (scheme, policy, tally) in jwt.chain(keys).chain(basic).chain(forward).chain(introspect) {
+    for (scheme, policy, tally) in jwt.chain(mtls).chain(keys).chain(basic).chain(forward).chain(introspect) {
         for (outcome, count) in tally.read() {
             family.whole(&[("scheme", scheme), ("policy", policy), ("outcome", outcome)], count);
         }

@@ -9,10 +9,11 @@ use super::{Caller, FilterStage, Hooks, HttpFilter, Refused, Verdict, Visit, ser
 use crate::Cause;
 use crate::ask::{Answer, Answered, Ask, Desk, Password, Question};
 use auth::{
-    BasicPolicy, Credentials, ForwardPolicy, Identity, IntrospectionPolicy, JwtPolicy, KeysPolicy, Scheme,
-    TokenError,
+    BasicPolicy, CertificateName, CertificatePolicy, Credentials, ForwardPolicy, Identity,
+    IntrospectionPolicy, JwtPolicy, KeysPolicy, Scheme, TokenError,
 };
 use std::sync::Arc;
+use wire::secure::Client as Certificate;
 
 /// How methods combine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Check {
     Forward(Arc<ForwardPolicy>, Arc<Desk>),
     /// A service that knows tokens.
     Introspection(Arc<IntrospectionPolicy>, Arc<Desk>),
+    /// The certificate of the connection.
+    Certificate(Arc<CertificatePolicy>),
 }
 
 /// One way to show who one is.
@@ -56,8 +59,9 @@ impl Method {
             Check::Basic(policy, _) => (Scheme::Basic, &policy.name),
             Check::Forward(policy, _) => (Scheme::ForwardAuth, &policy.name),
             Check::Introspection(policy, _) => (Scheme::Introspection, &policy.tokens.name),
+            Check::Certificate(policy) => (Scheme::Mtls, &policy.name),
         };
-        if sources.is_empty() && scheme != Scheme::ForwardAuth {
+        if sources.is_empty() && !matches!(scheme, Scheme::ForwardAuth | Scheme::Mtls) {
             sources.push(match scheme {
                 Scheme::Keys => Source::Field(b"X-Api-Key".as_slice().into()),
                 Scheme::Basic => Source::Scheme("Basic"),
@@ -71,6 +75,7 @@ impl Method {
                 format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(&policy.realm))
             }
             Check::Jwt(..) | Check::Introspection(..) => format!("Bearer realm=\"{}\"", quoted(name)),
+            Check::Certificate(_) => format!("Mutual realm=\"{}\"", quoted(name)),
             // The scheme is whatever the service understands.
             Check::Forward(..) => format!("Service realm=\"{}\"", quoted(name)),
         };
@@ -82,6 +87,9 @@ impl Method {
     fn find<'r>(&self, visit: &Visit<'r, '_>) -> Credential<'r> {
         if let Check::Forward(policy, _) = &self.check {
             return super::services::identity_of(policy, visit.request);
+        }
+        if let Check::Certificate(_) = &self.check {
+            return visit.certificate.map_or(Credential::Absent, |_| Credential::One(b""));
         }
         let mut found = Credential::Absent;
         for source in &self.sources {
@@ -98,7 +106,11 @@ impl Method {
     fn is_for(&self, issuer: Option<&str>) -> bool {
         match &self.check {
             Check::Jwt(policy, _) => policy.issuer.issuer.as_deref().is_none_or(|own| Some(own) == issuer),
-            Check::Keys(_) | Check::Basic(..) | Check::Forward(..) | Check::Introspection(..) => true,
+            Check::Keys(_)
+            | Check::Basic(..)
+            | Check::Forward(..)
+            | Check::Introspection(..)
+            | Check::Certificate(_) => true,
         }
     }
 
@@ -106,7 +118,11 @@ impl Method {
     fn is_offered(&self, is_secure: bool) -> bool {
         match &self.check {
             Check::Basic(policy, _) => is_secure || policy.allows_plain,
-            Check::Jwt(..) | Check::Keys(_) | Check::Forward(..) | Check::Introspection(..) => true,
+            Check::Jwt(..)
+            | Check::Keys(_)
+            | Check::Forward(..)
+            | Check::Introspection(..)
+            | Check::Certificate(_) => true,
         }
     }
 }
@@ -233,6 +249,10 @@ impl Authenticate {
                     Err(stop) => return stop,
                 }
             }
+            Check::Certificate(policy) => match visit.certificate {
+                Some(certificate) => certified(policy, certificate, visit),
+                None => Err("no_certificate"),
+            },
             Check::Introspection(policy, desk) => {
                 let label = &self.methods[place].label;
                 match services::introspect(place, (policy, desk), label, credential, visit) {
@@ -365,6 +385,27 @@ impl Authenticate {
         }
         challenges
     }
+}
+
+/// Whose certificate it is.
+fn certified(
+    policy: &CertificatePolicy,
+    certificate: &Certificate,
+    visit: &mut Visit<'_, '_>,
+) -> Result<Arc<Identity>, &'static str> {
+    let texts = |names: &'_ [Box<str>]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+    let names = match policy.by {
+        CertificateName::Any => vec![certificate.name().to_owned()],
+        CertificateName::Uri => texts(&certificate.uris),
+        CertificateName::Dns => texts(&certificate.dns_names),
+        CertificateName::Email => texts(&certificate.emails),
+        CertificateName::Subject => vec![certificate.subject.to_string()],
+        CertificateName::Fingerprint => {
+            vec![certificate.fingerprint.iter().map(|byte| format!("{byte:02x}")).collect()]
+        }
+    };
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    policy.check(&certificate.fingerprint, &names, visit.unix_s, visit.memory)
 }
 
 /// Tells the upstream who calls. What the client sent under these names was dropped before ([`super::Anonymize`]).

@@ -147,6 +147,7 @@ mod tests {
             request: parsed.request(),
             client: "192.0.2.1".parse().unwrap(),
             is_secure: true,
+            certificate: None,
             unix_s: 1,
             now: base::Instant::ZERO,
             outgoing: &mut Outgoing::default(),

@@ -39,6 +39,7 @@ use base::Instant;
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::http::Request;
+use wire::secure::Client as Certificate;
 
 /// Filters that one chain may have; the position in it is a byte.
 pub const FILTERS_PER_CHAIN_MAX: usize = 32;
@@ -85,6 +86,8 @@ pub struct Visit<'r, 'x> {
     pub client: IpAddr,
     /// The client's connection is encrypted, as far as we or a trusted proxy know.
     pub is_secure: bool,
+    /// The certificate that the client's connection has shown, if it is believed.
+    pub certificate: Option<&'r Certificate>,
     /// Seconds since 1970.
     pub unix_s: u64,
     /// The clock of the worker.

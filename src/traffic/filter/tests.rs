@@ -12,6 +12,7 @@ fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgo
             request: parsed.request(),
             client,
             is_secure: true,
+            certificate: None,
             unix_s: 1000,
             now: base::Instant::ZERO,
             outgoing,
