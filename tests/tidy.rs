@@ -211,6 +211,66 @@ fn every_example_configuration_is_mentioned_in_the_documentation() {
     report(silent.map(|name| format!("configs/{name} is mentioned nowhere in README.md or docs/")).collect());
 }
 
+/// There is no engine here that builds the image; what can be told without one is told.
+#[test]
+fn the_container_recipe_names_what_exists() {
+    let recipe = read(&root().join("configs/container/Dockerfile"));
+    let sent = read(&root().join("configs/container/Dockerfile.dockerignore"));
+    let lines: Vec<&str> = recipe.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect();
+    let with = |word: &str| {
+        let prefix = format!("{word} ");
+        let found =
+            lines.iter().filter_map(move |line| line.strip_prefix(prefix.as_str()).map(str::to_owned));
+        found.collect::<Vec<_>>()
+    };
+    let mut problems = Vec::new();
+    for copied in with("COPY") {
+        let words: Vec<&str> = copied.split_whitespace().collect();
+        if words[0].starts_with("--from=") {
+            if words[1] != "/source/target/release/ringway" {
+                problems.push(format!("{} is not what the build makes", words[1]));
+            }
+            continue;
+        }
+        for source in &words[..words.len() - 1] {
+            let top = source.split('/').next().unwrap_or(source);
+            if !root().join(source).exists() {
+                problems.push(format!("{source} is copied, and does not exist"));
+            }
+            if !sent.lines().any(|line| line == format!("!{top}")) {
+                problems.push(format!("{source} is copied, and not sent to the builder"));
+            }
+        }
+    }
+    let manifest = read(&root().join("Cargo.toml"));
+    let version =
+        manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap_or("\"none\"");
+    if !with("FROM")[0].starts_with(&format!("rust:{}-", version.trim_matches('"'))) {
+        problems.push(format!("it is not built with Rust {version}"));
+    }
+    let members = manifest.lines().find_map(|line| line.strip_prefix("members = ")).unwrap_or_default();
+    for member in members.split('"').skip(1).step_by(2) {
+        let top = member.split('/').next().unwrap_or(member);
+        if !with("COPY").iter().any(|copied| copied.split_whitespace().any(|word| word == top)) {
+            problems.push(format!("the workspace member {top} is not copied"));
+        }
+    }
+    let user = with("USER").first().and_then(|user| user.split(':').next()?.parse::<u32>().ok());
+    if user.is_none_or(|user| user == 0) {
+        problems.push("it does not run as a user without privileges".to_owned());
+    }
+    let command = read(&root().join("src/cli/lib.rs"));
+    for (line, subcommand) in [("HEALTHCHECK", "status"), ("CMD", "run"), ("RUN", "check")] {
+        let handled = format!("Command::{}{}(", subcommand[..1].to_uppercase(), &subcommand[1..]);
+        let is_there = with(line).iter().any(|words| words.contains(&format!("\"{subcommand}\"")));
+        if !is_there || !command.contains(&handled) {
+            problems
+                .push(format!("{line} does not say `ringway {subcommand}`, or there is no such subcommand"));
+        }
+    }
+    report(problems);
+}
+
 #[test]
 fn long_files_and_functions_are_reported() {
     for (file, text) in rust_files(&root()) {
