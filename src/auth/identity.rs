@@ -91,6 +91,11 @@ impl Identity {
         }
     }
 
+    /// The claim as a text: of texts, numbers, booleans, and lists of them.
+    pub fn claim_text(&self, path: &str) -> Option<String> {
+        self.claims.at(path).and_then(claim_text)
+    }
+
     pub fn has_scope(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| &**own == scope)
     }

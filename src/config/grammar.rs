@@ -107,9 +107,10 @@ pub(crate) static ROOT: Node = Node {
         many("introspect", "introspect", &INTROSPECT),
         many("mtls", "mtls", &MTLS),
         many("consumer", "consumers", &CONSUMER),
+        many("limit", "limit", &LIMIT),
         many("site", "sites", &SITE),
     ],
-    later: &["limit", "cache", "store", "oidc", "acme", "discovery", "tracing"],
+    later: &["cache", "store", "oidc", "acme", "discovery", "tracing"],
     ..EMPTY
 };
 
@@ -392,6 +393,7 @@ static SITE: Node = Node {
         one("cors", &CORS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
+        many("limit", "limit", &LIMIT),
         many("route", "routes", &ROUTE),
     ],
     later: POLICIES,
@@ -562,6 +564,27 @@ static CLAIM_MATCH: Node = Node { args: &["name", "value"], ..EMPTY };
 
 static ACCESS_RULE: Node = Node { props: &["source", "method", "group", "consumer"], ..EMPTY };
 
+static LIMIT: Node = Node {
+    args: &["name"],
+    props: &[
+        "rate",
+        "concurrent",
+        "burst",
+        "window",
+        "key",
+        "ipv4-prefix",
+        "ipv6-prefix",
+        "absent",
+        "stage",
+        "cost",
+        "keys",
+        "mode",
+        "fields",
+    ],
+    later: &["store"],
+    ..EMPTY
+};
+
 static SITE_TIMEOUTS: Node = Node { children: &[value("total"), value("per-try")], ..EMPTY };
 
 static BODY_LIMIT: Node = Node { children: &[value("body")], ..EMPTY };
@@ -576,7 +599,6 @@ const POLICIES: &[&str] = &[
     "mtls",
     "hmac",
     "oidc",
-    "limit",
     "quota",
     "cache",
     "compress",
@@ -613,6 +635,7 @@ static ROUTE: Node = Node {
         one("cors", &CORS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
+        many("limit", "limit", &LIMIT),
     ],
     later: POLICIES,
     ..EMPTY

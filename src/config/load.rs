@@ -132,6 +132,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         rewrite: None,
         headers: Headers::default(),
         cors: None,
+        limit: Vec::new(),
         authenticate: None,
         authorize: None,
         origin: origin.clone(),
@@ -193,6 +194,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         introspect: Vec::new(),
         mtls: Vec::new(),
         consumers: Vec::new(),
+        limit: Vec::new(),
         sites: vec![Site {
             names: vec![SiteName::Any],
             listeners: Vec::new(),
@@ -201,6 +203,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             headers: Headers::default(),
             require_authentication: false,
             cors: None,
+            limit: Vec::new(),
             authenticate: None,
             authorize: None,
             routes: vec![route],

@@ -4,13 +4,14 @@ use crate::{Format, Sealed, format, parse};
 use proptest::prelude::*;
 
 /// The examples as they are in the repository.
-const EXAMPLES: [&str; 8] = [
+const EXAMPLES: [&str; 9] = [
     include_str!("../../configs/minimal.kdl"),
     include_str!("../../configs/edge.kdl"),
     include_str!("../../configs/demo.kdl"),
     include_str!("../../configs/health.kdl"),
     include_str!("../../configs/balancing.kdl"),
     include_str!("../../configs/tcp.kdl"),
+    include_str!("../../configs/rate-limits.kdl"),
     include_str!("../../configs/sockets.kdl"),
     include_str!("../../configs/udp.kdl"),
 ];

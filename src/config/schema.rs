@@ -6,7 +6,7 @@
 use crate::literal::Bytes;
 use crate::model::{
     AccessLog, Admin, Basic, Consumer, Decisions, DnsSettings, ForwardAuth, HashKey, Introspect, Io, Jwt,
-    Keys, Listener, Mtls, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
+    Keys, Limit, Listener, Mtls, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -73,6 +73,7 @@ pub fn schema() -> Value {
     property("introspect", generator.subschema_for::<Vec<Introspect>>());
     property("mtls", generator.subschema_for::<Vec<Mtls>>());
     property("consumers", generator.subschema_for::<Vec<Consumer>>());
+    property("limit", generator.subschema_for::<Vec<Limit>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);
     for (name, definition) in &mut definitions {

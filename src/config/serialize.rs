@@ -77,6 +77,9 @@ impl Config {
         if !self.consumers.is_empty() {
             put("consumers", serde_json::to_value(&self.consumers));
         }
+        if !self.limit.is_empty() {
+            put("limit", serde_json::to_value(&self.limit));
+        }
         put("sites", serde_json::to_value(&self.sites));
         Value::Object(root)
     }

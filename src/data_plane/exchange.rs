@@ -12,6 +12,7 @@ use runtime::Buf;
 use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use traffic::filter::{Caller, Outgoing, ResponseEdits, Walk};
+use traffic::limit::Tally;
 use traffic::recent::{Tried, TriedEnd};
 use traffic::source::ForwardedFacts;
 use traffic::sticky::Session;
@@ -32,6 +33,8 @@ pub(crate) struct Exchange {
     pub(crate) walk: Walk,
     /// Who calls, as far as the route asks.
     pub(crate) caller: Caller,
+    /// What limits have charged it; what it holds is given back with the exchange.
+    pub(crate) tally: Tally,
     pub(crate) outgoing: Outgoing,
     pub(crate) response_edits: ResponseEdits,
     pub(crate) phases: Phases,
@@ -68,7 +71,7 @@ pub(crate) struct Exchange {
     /// What is known of it as a call of gRPC.
     pub(crate) call: Call,
     /// Seconds for `Retry-After` of our own answer; 0 leaves it out.
-    pub(crate) retry_after: u16,
+    pub(crate) retry_after: u32,
 }
 
 /// The bytes that a head's spans point into; a response's are followed by what arrived of its body.
@@ -202,6 +205,7 @@ impl Exchange {
             response_bytes: HeadBytes::None,
             walk: Walk::default(),
             caller: Caller::default(),
+            tally: Tally::default(),
             outgoing: Outgoing::default(),
             response_edits: ResponseEdits::default(),
             phases: Phases::new(now),
@@ -276,6 +280,7 @@ impl Exchange {
         self.response_bytes = HeadBytes::None;
         self.outgoing.clear();
         self.caller.clear();
+        self.tally.clear();
         self.response_edits.clear();
         self.failed.clear();
         self.tried.clear();

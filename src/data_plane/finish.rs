@@ -86,6 +86,7 @@ fn log(conn: &Client, x: &Exchange, kept: Option<Kept>) {
         endpoint: endpoint.map_or("", |endpoint| &*endpoint.text),
         consumer: &consumer,
         auth: &auth,
+        limit: x.tally.names(),
         attempts: x.attempts,
         bytes_in: x.upload.bytes,
         bytes_out: x.bytes_out,

@@ -11,6 +11,7 @@ use base::Instant;
 use std::fmt::Write as _;
 use std::time::Duration;
 use traffic::grpc::Status;
+use traffic::limit::quoted;
 use traffic::snapshot::{FieldLine, FixedResponse, Redirect, Route};
 use traffic::{Cause, filter};
 use wire::h1::encode;
@@ -51,7 +52,7 @@ pub(crate) async fn refuse(conn: &Client, x: &mut Exchange, cause: Cause) -> Nex
     };
     let status = if call.is_some() { 200 } else { status };
     // Clients that come back together would bring the overload back.
-    let pause = if cause == Cause::Overloaded { 1 + conn.worker.random() % 5 } else { x.retry_after.into() };
+    let pause = if cause == Cause::Overloaded { 1 + conn.worker.random() % 5 } else { x.retry_after };
     let payload = if x.head.method == Method::Head { b"" } else { body.as_bytes() };
     conn.stream.start(BodyLength::Length(body.len() as u64), payload, true, |out| {
         encode::status_line(out, status, b"");
@@ -150,12 +151,27 @@ fn problem(x: &Exchange, cause: Cause) -> (&'static str, String) {
         let _ = writeln!(body, "{status} {title}\ncause: {name}\nrequest: {id}");
         return ("text/plain; charset=utf-8", body);
     }
+    // The type that clients of limits know, with the policies that were violated.
+    let (kind, violated) = match cause {
+        Cause::RateLimited | Cause::ConcurrencyLimited => (QUOTA_EXCEEDED.to_owned(), violated(x)),
+        _ => (format!("urn:ringway:cause:{name}"), String::new()),
+    };
     let _ = writeln!(
         body,
-        "{{\"type\":\"urn:ringway:cause:{name}\",\"title\":\"{title}\",\"status\":{status},\"code\":\"{name}\",\
-         \"instance\":\"urn:ringway:request:{id}\"}}"
+        "{{\"type\":\"{kind}\",\"title\":\"{title}\",\"status\":{status},\"code\":\"{name}\",\
+         \"instance\":\"urn:ringway:request:{id}\"{violated}}}"
     );
     ("application/problem+json", body)
+}
+
+/// draft-ietf-httpapi-ratelimit-headers-11, problem types.
+const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+
+/// The member that names the limits which the request has exceeded.
+fn violated(x: &Exchange) -> String {
+    let enforced = x.tally.exceeded().filter(|limiter| limiter.enforces);
+    let names: Vec<String> = enforced.map(|limiter| quoted(&limiter.name)).collect();
+    format!(",\"violated-policies\":[{}]", names.join(","))
 }
 
 fn prefers_text(x: &Exchange) -> bool {

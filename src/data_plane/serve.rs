@@ -99,7 +99,10 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
                 Verdict::Respond(Cause::Preflight) => {
                     return Box::pin(respond::preflight(conn, x, route)).await;
                 }
-                Verdict::Respond(cause) => return Err(cause.into()),
+                Verdict::Respond(cause) => {
+                    x.retry_after = x.tally.retry_after_s();
+                    return Err(cause.into());
+                }
                 Verdict::Ruled(ruling) => return Box::pin(respond::ruled(conn, x, route, &ruling)).await,
                 // Boxed: few requests ask, and all of them would carry its state.
                 Verdict::Suspend(question) => Box::pin(ask::perform(conn, x, question)).await?,
@@ -127,6 +130,8 @@ fn filter(conn: &Client, x: &mut Exchange, route: &Route) -> Verdict {
         outgoing: &mut x.outgoing,
         response: &mut x.response_edits,
         caller: &mut x.caller,
+        route: route.id,
+        tally: &mut x.tally,
         memory: &mut conn.worker.memory.borrow_mut(),
     };
     x.walk.advance(&route.chain, &mut visit)

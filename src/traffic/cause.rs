@@ -266,6 +266,12 @@ causes! {
     InsufficientScope = "insufficient_scope", Downstream, Filter, 403, "http_request_denied";
     /// The caller may not do this.
     Forbidden = "forbidden", Downstream, Filter, 403, "http_request_denied";
+    /// The caller sends more requests than a limit allows.
+    RateLimited = "rate_limited", Downstream, Filter, 429, "http_request_denied";
+    /// The caller has as many requests under way as a limit allows.
+    ConcurrencyLimited = "concurrency_limited", Downstream, Filter, 429, "http_request_denied";
+    /// The request lacks what a limit counts by.
+    LimitKeyMissing = "limit_key_missing", Downstream, Filter, 400, "http_request_denied";
     /// The page is of an origin that the route does not let in.
     OriginRefused = "origin_refused", Downstream, Filter, 403, "http_request_denied";
     /// A browser asked what pages of another origin may do.

@@ -16,6 +16,7 @@ pub mod flow;
 pub mod grpc;
 pub mod health;
 pub mod hedge;
+pub mod limit;
 pub mod origin;
 pub mod overload;
 pub mod phase;

@@ -24,7 +24,7 @@ pub const RECORD_BYTES_MAX: usize = FIXED_BYTES_MAX
     + QUERY_BYTES_MAX
     + USER_AGENT_BYTES_MAX
     + REFERER_BYTES_MAX
-    + 11 * NAME_BYTES_MAX;
+    + 12 * NAME_BYTES_MAX;
 const FIXED_BYTES_MAX: usize = 256;
 
 /// What a record is about.
@@ -72,6 +72,8 @@ pub struct Record<'a> {
     pub consumer: &'a str,
     /// Which policy accepted or refused the caller, `SCHEME:POLICY`, and why it refused; empty when none was asked.
     pub auth: &'a str,
+    /// The limit that was exceeded; empty when none was. One that is not enforced has not stopped the request.
+    pub limit: &'a str,
     pub attempts: u8,
     /// Bytes of the request as received, head and body.
     pub bytes_in: u64,
@@ -147,6 +149,7 @@ impl<'a> Record<'a> {
         endpoint: "",
         consumer: "",
         auth: "",
+        limit: "",
         attempts: 0,
         bytes_in: 0,
         bytes_out: 0,
@@ -182,7 +185,9 @@ impl<'a> Record<'a> {
                 out.extend_from_slice(&addr.octets());
             }
         }
-        for name in [self.listener, self.route, self.upstream, self.endpoint, self.consumer, self.auth] {
+        for name in
+            [self.listener, self.route, self.upstream, self.endpoint, self.consumer, self.auth, self.limit]
+        {
             text(out, name.as_bytes(), name.floor_char_boundary(NAME_BYTES_MAX));
         }
         text(out, self.method, NAME_BYTES_MAX);
@@ -203,7 +208,8 @@ impl<'a> Record<'a> {
             + self.upstream.len()
             + self.endpoint.len()
             + self.consumer.len()
-            + self.auth.len();
+            + self.auth.len()
+            + self.limit.len();
         let texts = self.method.len() + self.host.len() + self.path.len() + self.query.map_or(0, <[u8]>::len);
         let tls = self.tls.map_or(0, |tls| tls.cipher.len() + tls.server_name.len() + tls.client.len());
         (FIXED_BYTES_MAX + tls + names + texts + self.user_agent.len() + self.referer.len())
@@ -243,6 +249,7 @@ impl<'a> Record<'a> {
             endpoint: reader.name()?,
             consumer: reader.name()?,
             auth: reader.name()?,
+            limit: reader.name()?,
             method: reader.text()?,
             host: reader.text()?,
             path: reader.text()?,

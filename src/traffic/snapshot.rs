@@ -11,6 +11,7 @@ use crate::filter::Chain;
 use crate::flow::FlowStats;
 use crate::health::{EjectionRules, EndpointCell, SuccessRateRules};
 use crate::hedge::HedgeRules;
+use crate::limit::Limiter;
 use crate::origin::Origin;
 use crate::proxy_protocol::{ReceiveRules, SendRules};
 use crate::recent::RecentRules;
@@ -45,6 +46,8 @@ pub struct Snapshot {
     pub upstreams: Vec<Upstream>,
     /// The policies that filters of the routes ask.
     pub access: Access,
+    /// The limits that filters of the routes ask.
+    pub limiters: Vec<Arc<Limiter>>,
     /// Whether finished exchanges are handed to the access-log writer.
     pub access_log: bool,
     /// What is kept in memory of finished exchanges.

@@ -45,6 +45,7 @@ mod passthrough;
 mod piped;
 mod proxy_protocol;
 mod proxying;
+mod rate_limits;
 mod redis;
 mod reload;
 mod rulings;

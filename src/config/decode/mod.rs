@@ -11,6 +11,7 @@ mod dns;
 mod fields;
 mod health;
 mod hedge;
+mod limit;
 mod listener;
 mod overload;
 mod proxy_protocol;

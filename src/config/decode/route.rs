@@ -50,6 +50,7 @@ impl Decoder<'_> {
             cors,
             authenticate,
             authorize,
+            limit: self.limit_uses(scope),
             origin: self.origin(scope),
         })
     }

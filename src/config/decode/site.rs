@@ -34,6 +34,7 @@ impl Decoder<'_> {
             require_authentication: self.flag(scope, "require-authentication"),
             authenticate: self.authenticate(scope),
             authorize: self.authorize(scope),
+            limit: self.limit_uses(scope),
             routes: scope.members("routes").iter().filter_map(|route| self.route(route)).collect(),
             origin: self.origin(scope),
         }

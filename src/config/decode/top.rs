@@ -31,6 +31,7 @@ impl Decoder<'_> {
             introspect: scope.members("introspect").iter().map(|one| self.introspect(one)).collect(),
             mtls: scope.members("mtls").iter().map(|one| self.mtls(one)).collect(),
             consumers: scope.members("consumers").iter().map(|one| self.consumer(one)).collect(),
+            limit: scope.members("limit").iter().map(|limit| self.limit(limit)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),
         }

@@ -11,6 +11,7 @@ mod cors;
 mod dns;
 mod health;
 mod hedge;
+mod limit;
 mod listener;
 mod origin;
 mod outlier;
@@ -39,6 +40,10 @@ pub use health::{
     CheckMethod, GrpcCheck, Health, HttpCheck, StatusRange, StatusSet, TcpCheck, TlsCheck, UdpCheck,
 };
 pub use hedge::{Hedge, HedgeAfter};
+pub use limit::{
+    Limit, LimitAbsent, LimitFields, LimitKey, LimitKeys, LimitMode, LimitRate, LimitStage, LimitUnit,
+    LimitUse, LimitWindow,
+};
 pub use listener::{Http2, Listener, ListenerLimits, ListenerTimeouts};
 pub use origin::Origin;
 pub use outlier::{ErrorsInARow, Outlier, SuccessRate, Switch};
@@ -109,6 +114,8 @@ pub struct Config {
     pub mtls: Vec<Mtls>,
     /// Callers by name.
     pub consumers: Vec<Consumer>,
+    /// Limits by name.
+    pub limit: Vec<Limit>,
     /// Virtual hosts; at least one where there is an entry point for HTTP.
     pub sites: Vec<Site>,
     /// Where each value stands in the text, and which strings are references.
@@ -156,16 +163,19 @@ impl Config {
             origins.push(&mut consumer.origin);
             origins.extend(consumer.credentials.iter_mut().map(|credential| &mut credential.origin));
         }
+        origins.extend(config.limit.iter_mut().map(|limit| &mut limit.origin));
         for site in &mut config.sites {
             origins.push(&mut site.origin);
             origins.extend(site.authenticate.iter_mut().flat_map(Authenticate::origins));
             origins.extend(site.cors.iter_mut().map(|cors| &mut cors.origin));
             origins.extend(site.authorize.iter_mut().map(|rules| &mut rules.origin));
+            origins.extend(site.limit.iter_mut().map(LimitUse::origin_mut));
             for route in &mut site.routes {
                 origins.push(&mut route.origin);
                 origins.extend(route.authenticate.iter_mut().flat_map(Authenticate::origins));
                 origins.extend(route.cors.iter_mut().map(|cors| &mut cors.origin));
                 origins.extend(route.authorize.iter_mut().map(|rules| &mut rules.origin));
+                origins.extend(route.limit.iter_mut().map(LimitUse::origin_mut));
                 if let Action::Split(split) = &mut route.action {
                     origins.extend(split.shares.iter_mut().map(|share| &mut share.origin));
                 }

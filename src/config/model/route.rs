@@ -1,6 +1,6 @@
 //! Rules: which requests they select and what is done with those.
 
-use super::{Applies, Authenticate, Authorize, Cors, Hedge, Origin, Site, UpstreamTimeouts};
+use super::{Applies, Authenticate, Authorize, Cors, Hedge, Limit, LimitUse, Origin, Site, UpstreamTimeouts};
 use crate::literal::{Bound, Bytes, Cidr};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -51,6 +51,10 @@ pub struct Route {
     /// What callers must be; holds beside what the site says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorize: Option<Authorize>,
+    /// How often callers may come; all of them hold, beside those of the site.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Limit>")]
+    pub limit: Vec<LimitUse>,
     #[serde(skip)]
     pub origin: Origin,
 }

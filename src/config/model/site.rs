@@ -1,6 +1,6 @@
 //! Virtual hosts.
 
-use super::{Authenticate, Authorize, Cors, Headers, Origin, Route};
+use super::{Authenticate, Authorize, Cors, Headers, Limit, LimitUse, Origin, Route};
 use crate::literal::{Bound, Bytes};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -33,6 +33,10 @@ pub struct Site {
     /// What callers must be; holds beside what the route says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorize: Option<Authorize>,
+    /// How often callers may come; all of them hold, beside those of the route.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<Limit>")]
+    pub limit: Vec<LimitUse>,
     /// Sorted by specificity when compiled; the order of the text does not matter.
     pub routes: Vec<Route>,
     #[serde(skip)]

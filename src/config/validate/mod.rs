@@ -8,6 +8,7 @@ mod balance;
 mod entry;
 mod health;
 mod hedge;
+mod limit;
 mod names;
 mod overlap;
 mod references;
@@ -34,6 +35,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.routes();
     check.settings();
     check.access(is_whole);
+    check.limits(is_whole);
     check.names();
     check.balance();
     check.tcp();

@@ -12,6 +12,7 @@ use traffic::ask::Desk;
 use traffic::balance::Balancer;
 use traffic::flow::FlowStats;
 use traffic::health::EndpointCell;
+use traffic::limit::Limiter;
 use traffic::retry::RetryBudget;
 use traffic::snapshot::{Access, Snapshot, Upstream};
 use traffic::stats::RouteStats;
@@ -29,6 +30,7 @@ pub(super) struct Carried<'s> {
     /// Of TCP listeners.
     flows: HashMap<&'s str, &'s Arc<FlowStats>>,
     access: Option<&'s Access>,
+    limiters: HashMap<&'s str, &'s Arc<Limiter>>,
     /// Of UDP listeners.
     datagrams: HashMap<&'s str, &'s Arc<UdpStats>>,
 }
@@ -38,6 +40,7 @@ impl<'s> Carried<'s> {
         let mut carried = Carried::default();
         let Some(previous) = previous else { return carried };
         carried.access = Some(&previous.access);
+        carried.limiters.extend(previous.limiters.iter().map(|limiter| (&*limiter.name, limiter)));
         for upstream in &previous.upstreams {
             carried.upstreams.insert(&upstream.name, upstream);
             for endpoint in &upstream.endpoints {
@@ -61,6 +64,10 @@ impl<'s> Carried<'s> {
 
     pub(super) fn jwt(&self, name: &str) -> Option<&'s Arc<JwtPolicy>> {
         self.access?.jwt.iter().find(|policy| &*policy.name == name)
+    }
+
+    pub(super) fn limiter(&self, name: &str) -> Option<&'s Arc<Limiter>> {
+        self.limiters.get(name).copied()
     }
 
     pub(super) fn desk(&self, scheme: &str, policy: &str) -> Option<&'s Arc<Desk>> {

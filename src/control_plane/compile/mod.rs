@@ -10,6 +10,7 @@
 //!   health.rs    what an upstream says about health
 //!   sticky.rs    Sticky
 //!   tcp.rs       Listener and Passthrough of tcp listeners  udp.rs   Listener and Datagrams of udp listeners
+//!   limit.rs     limits of callers, and the filters that ask them
 //!   cors.rs      pages of other origins
 //!   access.rs    policies for callers, and the filters that ask them
 //!   admission.rs Admission, Valve, RetryBudget
@@ -23,6 +24,7 @@ mod admission;
 mod carry;
 mod cors;
 mod health;
+mod limit;
 mod listener;
 pub(crate) mod live;
 mod presence;
@@ -111,7 +113,8 @@ pub(crate) fn compile_live(
         .map(|(written, compiled)| (&*written.name, compiled.id))
         .collect();
     let access = compiler.access();
-    let (routes, places) = compiler.routes(&by_name, &access);
+    let mut limiters = limit::Limiters::default();
+    let (routes, places) = compiler.routes(&by_name, &access, &mut limiters);
     let mut listeners = compiler.listeners(&routes, &places);
     compiler.passthrough(&by_name, &mut listeners);
     compiler.datagrams(&by_name, &mut listeners);
@@ -132,6 +135,7 @@ pub(crate) fn compile_live(
         routes,
         upstreams,
         access,
+        limiters: limiters.into_all(),
         // Whoever writes the log is started with the process.
         access_log: previous
             .map_or(config.access_log.target != AccessLogTarget::Off, |previous| previous.access_log),

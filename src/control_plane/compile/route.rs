@@ -1,6 +1,7 @@
 //! Routes: their actions, the filters around them, their limits and their names.
 
 use super::FOREVER;
+use super::limit::Limiters;
 use super::listener::bytes_or_unlimited;
 use super::{Compiler, Problem, origin};
 use base::ids::{RouteId, UpstreamId};
@@ -26,6 +27,7 @@ impl<'c> Compiler<'c> {
         &mut self,
         upstreams: &HashMap<&str, UpstreamId>,
         access: &Access,
+        limiters: &mut Limiters,
     ) -> (Vec<Route>, Vec<Place<'c>>) {
         let sites = self.config.sites.iter();
         let places: Vec<_> =
@@ -34,7 +36,9 @@ impl<'c> Compiler<'c> {
         let mut routes = Vec::with_capacity(places.len());
         let mut kept = Vec::with_capacity(places.len());
         for (place, name) in places.into_iter().zip(names) {
-            let (Some(action), Some(chain)) = (self.action(place, upstreams), self.chain(place, access))
+            let limits = self.limit_filters(place, &name, limiters);
+            let (Some(action), Some(chain)) =
+                (self.action(place, upstreams), self.chain(place, access, limits))
             else {
                 continue;
             };
@@ -127,8 +131,9 @@ impl<'c> Compiler<'c> {
     }
 
     /// Rewrites first, then the fields of the site, then those of the route.
-    fn chain(&mut self, place: Place<'_>, access: &Access) -> Option<Chain> {
+    fn chain(&mut self, place: Place<'_>, access: &Access, limits: Vec<Filter>) -> Option<Chain> {
         let mut filters = self.access_filters(place, access);
+        filters.extend(limits);
         if let Some(rewrite) = &place.route.rewrite {
             let path = match &rewrite.path {
                 Some(path) => Some(self.template(path, place)?),

@@ -23,6 +23,7 @@ use config::Config;
 use config::model;
 use std::time::SystemTime;
 use traffic::filter::{self, Caller, Outgoing, ResponseEdits, Verdict, Visit, Walk};
+use traffic::limit::Tally;
 use traffic::route::Missed;
 use traffic::snapshot::{Action, Listener, Route, Snapshot};
 use traffic::{Cause, source};
@@ -67,7 +68,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
         return Ok(told.refused(Cause::BodyTooLarge));
     }
     let (mut outgoing, mut response) = (Outgoing::default(), ResponseEdits::default());
-    let mut caller = Caller::default();
+    let (mut caller, mut tally) = (Caller::default(), Tally::looking());
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let mut visit = Visit {
         request,
@@ -75,14 +76,17 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
         is_secure: question.scheme == "https",
         certificate: None,
         unix_s: since_1970.as_secs(),
-        now: base::Instant::ZERO,
+        now: subject.now,
         outgoing: &mut outgoing,
         response: &mut response,
         caller: &mut caller,
+        route: route.id,
+        tally: &mut tally,
         memory: &mut auth::Memory::default(),
     };
     let verdict = Walk::default().advance(&route.chain, &mut visit);
     told.notes.extend(of_caller(&caller));
+    told.notes.extend(of_limits(&tally));
     match verdict {
         Verdict::Continue => {}
         Verdict::Respond(cause) => return Ok(told.refused(cause)),
@@ -118,6 +122,23 @@ fn of_caller(caller: &Caller) -> Option<String> {
     }
     let identity = caller.primary()?;
     Some(format!("the caller is \"{}\", by {}:{}", identity.name(), identity.scheme, identity.policy))
+}
+
+/// Where the request stands with each limit that it was held against; nothing was charged.
+fn of_limits(tally: &Tally) -> Vec<String> {
+    let passed = tally.charges().iter().map(|charge| {
+        let (limiter, left) = (&charge.limiter, charge.level.left);
+        format!(
+            "limit \"{}\" would admit it, and {left} of {} would be left",
+            limiter.name,
+            limiter.measure.quota()
+        )
+    });
+    let exceeded = tally.exceeded().map(|limiter| {
+        let mode = if limiter.enforces { "" } else { ", but is not enforced" };
+        format!("limit \"{}\" has nothing left for it{mode}", limiter.name)
+    });
+    passed.chain(exceeded).collect()
 }
 
 fn entry(subject: Subject<'_>, listener: &Listener) -> Entry {

@@ -7,6 +7,7 @@ mod callers;
 mod datagrams;
 mod exposition;
 mod flows;
+mod limits;
 pub(crate) mod metrics;
 pub(crate) mod overload;
 mod process;

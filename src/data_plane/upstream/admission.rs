@@ -325,7 +325,7 @@ pub(crate) async fn wait<'a>(
 }
 
 /// Seconds after which it makes sense to ask again; 0 says nothing.
-fn retry_after(cause: Cause, upstream: &Upstream, now: Instant) -> u16 {
+fn retry_after(cause: Cause, upstream: &Upstream, now: Instant) -> u32 {
     match cause {
         Cause::QueueFull | Cause::QueueTimeout | Cause::QueueDeadline | Cause::ConcurrencyLimit => 1,
         Cause::CircuitOpen => {
@@ -337,7 +337,7 @@ fn retry_after(cause: Cause, upstream: &Upstream, now: Instant) -> u16 {
                 State::Closed | State::HalfOpen => None,
             });
             let seconds = waits.min().map_or(1, |wait| wait.as_secs() + 1);
-            u16::try_from(seconds).unwrap_or(u16::MAX)
+            u32::try_from(seconds).unwrap_or(u32::MAX)
         }
         _ => 0,
     }

@@ -153,6 +153,8 @@ mod tests {
             outgoing: &mut Outgoing::default(),
             response: &mut edits,
             caller: &mut Caller::default(),
+            route: base::ids::RouteId(0),
+            tally: &mut crate::limit::Tally::default(),
             memory: &mut auth::Memory::default(),
         });
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();

@@ -15,6 +15,7 @@ mod cors;
 mod credentials;
 mod edits;
 mod headers;
+mod limit;
 mod outgoing;
 mod rewrite;
 mod services;
@@ -28,14 +29,17 @@ pub use cors::{Cors, Wildcard};
 pub use credentials::Source;
 pub use edits::{FieldEdits, ResponseEdits};
 pub use headers::{FieldRule, Headers};
+pub use limit::{EarlyLimit, LateLimit};
 pub use outgoing::Outgoing;
 pub use rewrite::Rewrite;
 pub use template::{Template, TemplateError};
 
 use crate::Cause;
 use crate::ask::Ask;
+use crate::limit::Tally;
 use auth::{Memory, Ruling};
 use base::Instant;
+use base::ids::RouteId;
 use std::net::IpAddr;
 use std::sync::Arc;
 use wire::http::Request;
@@ -97,6 +101,10 @@ pub struct Visit<'r, 'x> {
     /// What is said to the client on whatever response it gets.
     pub response: &'x mut ResponseEdits,
     pub caller: &'x mut Caller,
+    /// The rule that the chain belongs to.
+    pub route: RouteId,
+    /// What limits have charged.
+    pub tally: &'x mut Tally,
     /// What this worker remembers of credentials.
     pub memory: &'x mut Memory,
 }
@@ -162,10 +170,14 @@ filters! {
     Anonymize,
     /// Lets pages of other origins in.
     Cors,
+    /// Limits that need no caller.
+    EarlyLimit,
     /// Finds out who calls.
     Authenticate,
     /// Decides whether they may.
     Authorize,
+    /// Limits by caller.
+    LateLimit,
     /// Sets, adds and removes fields of requests and responses.
     Headers,
     /// Changes the path and the host that the endpoint sees.

@@ -19,6 +19,8 @@ fn advance(walk: &mut Walk, chain: &Chain, parsed: &Parsed, outgoing: &mut Outgo
             response,
             caller,
             memory,
+            route: base::ids::RouteId(0),
+            tally: &mut crate::limit::Tally::default(),
         },
     )
 }

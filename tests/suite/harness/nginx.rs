@@ -48,16 +48,22 @@ impl Nginx {
     /// Starts it with `options` of its `listen` and the content that `server` gives for the folder of its files.
     #[track_caller]
     pub(crate) fn start_with(options: &str, server: impl Fn(&str) -> String) -> Nginx {
+        Nginx::start_within("", options, server)
+    }
+
+    /// The same with `http` beside the server.
+    #[track_caller]
+    pub(crate) fn start_within(http: &str, options: &str, server: impl Fn(&str) -> String) -> Nginx {
         // The port is free when chosen and may be taken when nginx comes to it: then another is tried.
         for _ in 0..5 {
-            if let Some(nginx) = Nginx::try_start(options, &server) {
+            if let Some(nginx) = Nginx::try_start(http, options, &server) {
                 return nginx;
             }
         }
         panic!("nginx did not start five times in a row; is it installed (tests/run does that)?");
     }
 
-    fn try_start(options: &str, server: &impl Fn(&str) -> String) -> Option<Nginx> {
+    fn try_start(http: &str, options: &str, server: &impl Fn(&str) -> String) -> Option<Nginx> {
         let folder = Folder::new();
         for (file, bytes) in FILES {
             let made = File::create(folder.path().join(file)).and_then(|file| file.set_len(bytes));
@@ -66,7 +72,8 @@ impl Nginx {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let path = folder.path().display().to_string();
         let conf = folder.path().join("nginx.conf");
-        std::fs::write(&conf, configuration(address, options, &server(&path))).expect("write nginx.conf");
+        std::fs::write(&conf, configuration(address, http, options, &server(&path)))
+            .expect("write nginx.conf");
         let conf = conf.display().to_string();
         let mut process = Process::start("nginx", &["-p", &path, "-e", "stderr", "-c", &conf]);
         let mut serves = false;
@@ -110,7 +117,7 @@ pub(crate) fn free_port() -> u16 {
     panic!("no free loopback port between 20000 and 32000");
 }
 
-fn configuration(address: SocketAddr, options: &str, server: &str) -> String {
+fn configuration(address: SocketAddr, http: &str, options: &str, server: &str) -> String {
     format!(
         "daemon off; master_process off; pid nginx.pid; error_log stderr crit;
 events {{ worker_connections 4096; }}
@@ -118,6 +125,7 @@ http {{
   access_log off; sendfile on; keepalive_requests 1000000; keepalive_timeout 60s; default_type text/plain;
   client_body_temp_path tmp-b; proxy_temp_path tmp-p; fastcgi_temp_path tmp-f; uwsgi_temp_path tmp-u;
   scgi_temp_path tmp-s;
+  {http}
   server {{
     listen {address} backlog=2048{options};
     {server}

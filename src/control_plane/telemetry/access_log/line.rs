@@ -84,6 +84,9 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
         text(b"\",\"consumer\":\"", record.consumer.as_bytes(), out);
         text(b"\",\"auth\":\"", record.auth.as_bytes(), out);
     }
+    if !record.limit.is_empty() {
+        text(b"\",\"limit\":\"", record.limit.as_bytes(), out);
+    }
     number(b"\",\"attempts\":", record.attempts.into(), out);
     number(b",\"bytes_in\":", record.bytes_in, out);
     number(b",\"bytes_out\":", record.bytes_out, out);
