@@ -59,4 +59,5 @@ mod tls_renewal;
 mod tls_routing;
 mod tls_upstream;
 mod top;
+mod websockets;
 mod why;
