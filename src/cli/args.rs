@@ -65,6 +65,9 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys in a file
     #[command(subcommand, after_help = help::KEYS, after_long_help = help::KEYS, disable_help_subcommand = true)]
     Keys(Keys),
+    /// Look at this host, and try the endpoints of a configuration
+    #[command(after_help = help::DOCTOR_SHORT, after_long_help = help::DOCTOR)]
+    Doctor(Doctor),
     /// Watch a running Ringway
     #[command(after_help = help::WATCH_SHORT, after_long_help = help::WATCH)]
     Top(Top),
@@ -267,6 +270,19 @@ pub(crate) struct Why {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print what the admin API answers, as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Configuration file whose endpoints are tried
+    #[arg(value_name = "CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Exit with status 1 when something could be better
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -624,7 +640,7 @@ mod tests {
         let top = command.render_long_help().to_string();
         for name in [
             "run", "demo", "check", "prove", "config", "status", "explain", "plan", "reload", "drain",
-            "apply", "confirm", "rollback", "history", "endpoint", "top", "why", "version",
+            "apply", "confirm", "rollback", "history", "endpoint", "doctor", "top", "why", "version",
         ] {
             assert!(top.contains(&format!("\n  {name} ")), "{name} is missing:\n{top}");
             let sub = command.find_subcommand_mut(name).expect("declared above");

@@ -134,6 +134,21 @@ Examples:
 Exit status: 0 when it was explained, whatever becomes of the request; 1 when the running one could
 not be asked; 2 when the question or the configuration is wrong.";
 
+pub(crate) const DOCTOR_SHORT: &str = "`ringway doctor --help` shows examples and exit statuses.";
+pub(crate) const DOCTOR: &str = "\
+Reads /proc and /sys, and with a configuration connects to every endpoint once: by the check of its
+upstream, else by TCP or a TLS handshake. Nothing is changed. Each finding comes with what to do.
+
+Examples:
+  ringway doctor                            this host
+  ringway doctor /etc/ringway/ringway.kdl   and the endpoints of a configuration
+  ringway doctor --json ringway.kdl | jq '.findings[] | select(.level != \"good\")'
+
+Run it as the user and with the limits that Ringway has: `systemd-run`, or in the container.
+
+Exit status: 0 nothing bad; 1 something bad, or with --strict something that could be better; 2 the
+configuration does not load.";
+
 pub(crate) const WATCH_SHORT: &str = "`ringway top --help` shows examples and keys.";
 pub(crate) const WATCH: &str = "\
 Asks the admin API every second and shows rates, latencies by phase, workers, endpoints, routes and the

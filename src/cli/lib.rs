@@ -15,6 +15,7 @@ mod capacity;
 mod check;
 mod cpu;
 mod demo;
+mod doctor;
 mod drain;
 mod egress;
 mod endpoint;
@@ -84,6 +85,7 @@ fn perform(command: Command) -> Exit {
         Command::Drain(args) => drain::drain(&args),
         Command::Endpoint(args) => endpoint::endpoint(&args),
         Command::Keys(args) => keys::keys(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Top(args) => top::top(&args),
         Command::Why(args) => why::why(&args),
         Command::Version(args) => version::version(&args),

@@ -49,5 +49,6 @@ pub use explain::{Explanation, Question, Subject, Unclear, explain};
 pub use last_good::last_good;
 pub use node::NodeFacts;
 pub use plane::{ControlPlane, LogReopener, ReadyState, Start, spawn};
+pub use probes::{Trial, try_endpoints};
 pub use process::{Draining, ProcessOrder, ProcessOrders};
 pub use telemetry::access_log::Formatter;

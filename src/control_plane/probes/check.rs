@@ -32,6 +32,8 @@ enum Kind {
     Http(HttpCheck, Option<Tls>),
     Tcp,
     Tls(Tls),
+    /// The handshake that requests would make.
+    Handshake(Tls),
     Grpc(GrpcCheck),
     Udp(UdpCheck),
     /// It cannot be performed, for this reason. That was refused when the configuration was loaded, unless a file has
@@ -69,6 +71,11 @@ impl Check {
             Written::Udp(check) => Kind::Udp(check.clone()),
         };
         Check { kind, schedule: written.schedule().clone(), sources, opening: opening(announces) }
+    }
+
+    /// The same that completes a handshake of TLS and asks nothing.
+    pub(super) fn by_handshake(self, tls: Tls) -> Check {
+        Check { kind: Kind::Handshake(tls), ..self }
     }
 
     pub(super) fn schedule(&self) -> &TcpCheck {
@@ -141,6 +148,7 @@ impl Check {
                     Some(tls) => exchange::exchange(tls.open(name, stream).await?, &request, check).await,
                 }
             }
+            Kind::Handshake(tls) => tls.open(name, stream).await.map(drop),
             Kind::Tls(tls) => tls.handshake(addr, stream).await,
             Kind::Grpc(check) => {
                 let authority = check.host.clone().unwrap_or_else(own_name);

@@ -23,11 +23,13 @@ mod running;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trial;
 
 pub(crate) use board::{Board, Report};
 pub(crate) use observer::Panics;
 pub(crate) use running::{First, Running};
 pub(crate) use tls::Tls;
+pub use trial::{Trial, try_endpoints};
 
 use crate::certificates::Secrets;
 use crate::node::Node;
@@ -71,6 +73,12 @@ impl Probe {
     }
 }
 
+/// The form of the header of the PROXY protocol with which checks begin, if they do.
+fn announced(upstream: &config::model::Upstream) -> Option<ProxyVersion> {
+    let send_proxy = upstream.send_proxy.filter(|sent| sent.checks == ProxyChecks::Local);
+    send_proxy.map(|sent| sent.version)
+}
+
 /// What is to be checked: every endpoint of every upstream that has checks. The first endpoints of all upstreams come
 /// first, so that each upstream soon has one of which something is known.
 pub(crate) fn plan(config: &Config, snapshot: &Snapshot, secrets: Option<&Secrets>) -> Vec<Probe> {
@@ -78,8 +86,7 @@ pub(crate) fn plan(config: &Config, snapshot: &Snapshot, secrets: Option<&Secret
     for upstream in &snapshot.upstreams {
         let Some(of_upstream) = config.upstream(&upstream.name) else { continue };
         let Some(written) = &of_upstream.health else { continue };
-        let send_proxy = of_upstream.send_proxy.filter(|sent| sent.checks == ProxyChecks::Local);
-        let announces = send_proxy.map(|sent| sent.version);
+        let announces = announced(of_upstream);
         let connector = secrets.and_then(|secrets| secrets.connector(&upstream.name));
         let check = Check::new(written, upstream.egress.as_deref(), connector.as_deref(), announces);
         let check = Arc::new(check);

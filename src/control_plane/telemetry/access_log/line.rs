@@ -6,6 +6,7 @@
 
 use super::cursor::Cursor;
 use super::escape;
+use super::redact;
 use super::time::Clock;
 use std::net::IpAddr;
 use traffic::Phase;
@@ -60,7 +61,7 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     text(b"\",\"method\":\"", record.method, out);
     text(b"\",\"host\":\"", record.host, out);
     text(b"\",\"path\":\"", record.path, out);
-    text(b"\",\"query\":\"", record.query.unwrap_or_default(), out);
+    text(b"\",\"query\":\"", &redact::query(record.query.unwrap_or_default()), out);
     out.literal(b"\",\"protocol\":\"");
     out.slice(protocol(record).as_bytes());
     number(b"\",\"status\":", record.status.into(), out);
@@ -91,7 +92,7 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     number(b",\"bytes_in\":", record.bytes_in, out);
     number(b",\"bytes_out\":", record.bytes_out, out);
     text(b",\"user_agent\":\"", record.user_agent, out);
-    text(b"\",\"referer\":\"", record.referer, out);
+    text(b"\",\"referer\":\"", &redact::address(record.referer), out);
     out.byte(b'"');
     tls(record.tls, out);
     number(b",\"total_us\":", record.total_us.into(), out);
@@ -169,7 +170,7 @@ fn combined(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
             escape::combined(record.path, out);
             if let Some(query) = record.query {
                 out.byte(b'?');
-                escape::combined(query, out);
+                escape::combined(&redact::query(query), out);
             }
         }
         // No request: where the connection arrived, and whom it reached.
@@ -186,7 +187,7 @@ fn combined(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     out.byte(b' ');
     out.decimal(record.bytes_out);
     out.literal(b" \"");
-    or_dash(record.referer, out);
+    or_dash(&redact::address(record.referer), out);
     out.literal(b"\" \"");
     or_dash(record.user_agent, out);
     out.literal(b"\"\n");

@@ -8,6 +8,7 @@
 mod cursor;
 mod escape;
 mod line;
+mod redact;
 mod sink;
 #[cfg(test)]
 mod tests;
