@@ -119,6 +119,7 @@ fn upstream(rules: &Rules, count: u32) -> Upstream {
         admission: None,
         unresolved: false,
         http: HttpLimits::DEFAULT,
+        http2: false,
     }
 }
 

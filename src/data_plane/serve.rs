@@ -340,7 +340,8 @@ async fn exchange_heads(
 ) -> Result<(), Fault> {
     upstream::h1::write_request_head(conn, x, endpoint, lease);
     // A request that must not be sent twice can only be repeated after a pooled connection has failed it.
-    x.upload.replay.lost |= lease.is_fresh() && !is_repeatable(x, route);
+    // Over HTTP/2 also after the endpoint has refused it.
+    x.upload.replay.lost |= lease.is_fresh() && !lease.is_shared() && !is_repeatable(x, route);
     // Not `upload.done`: what an earlier attempt has read of a body must be sent again.
     x.upload.queued = x.head.body == BodyLength::None;
     if x.upload.queued {

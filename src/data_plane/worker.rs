@@ -9,6 +9,7 @@ use crate::entrance::{self, Arrivals, Entrance};
 use crate::exchange::Exchange;
 use crate::overload::{self, Overload};
 use crate::upstream::admission;
+use crate::upstream::h2::Lanes;
 use crate::upstream::pool::Pool;
 use crate::upstream::queue::Queues;
 use base::Instant;
@@ -88,6 +89,7 @@ pub(crate) struct Worker {
     /// What is written on connections with TLS and not encrypted yet.
     pub(crate) sealing: Rc<Sealing>,
     pub(crate) pool: Pool,
+    pub(crate) lanes: Lanes,
     /// Requests that wait for an upstream.
     pub(crate) queues: Queues,
     pub(crate) drain: Drain,
@@ -146,6 +148,7 @@ impl Worker {
             node,
             sealing: Rc::new(Sealing::new(rt.clone())),
             pool: Pool::new(limits.idle_per_endpoint_max as usize),
+            lanes: Lanes::default(),
             queues: Queues::new(id, &rt),
             drain: Drain::default(),
             entrance: Entrance::new(arrivals),

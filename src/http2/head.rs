@@ -6,7 +6,7 @@
 use h2::ext::Protocol;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
 
 /// Why a request cannot be said as HTTP/1.1 at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn write_fields(out: &mut Vec<u8>, fields: &HeaderMap) -> Result<(), HeadFault> 
     Ok(())
 }
 
-fn put(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(crate) fn put(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -153,6 +153,44 @@ fn put_line(fields: &mut HeaderMap, line: &[u8]) -> Option<()> {
     }
     let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii()).ok()?;
     fields.try_append(name, value).ok().map(|_| ())
+}
+
+/// The head of a response as text, but for the empty line at its end.
+pub(crate) fn write_response(out: &mut Vec<u8>, status: StatusCode, fields: &HeaderMap) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(b" \r\n");
+    for (name, value) in fields {
+        put(out, name.as_str(), value.as_bytes().trim_ascii());
+    }
+}
+
+/// A request from the text that we have written for it. Fields that belong to a connection of HTTP/1.1 are left out.
+///
+/// `None` when the text is no head that HTTP/2 can say.
+pub(crate) fn parse_request(text: &[u8], scheme: &str) -> Option<Request<()>> {
+    let (line, mut rest) = split_line(text)?;
+    let mut words = line.split(|&byte| byte == b' ');
+    let method = Method::from_bytes(words.next()?).ok()?;
+    let target = words.next()?;
+    let mut request = Request::new(());
+    let mut authority: Option<&[u8]> = None;
+    loop {
+        let (line, behind) = split_line(rest)?;
+        rest = behind;
+        if line.is_empty() {
+            break;
+        }
+        match line.strip_prefix(b"Host: ") {
+            Some(host) if authority.is_none() => authority = Some(host),
+            _ => put_line(request.headers_mut(), line)?,
+        }
+    }
+    *request.method_mut() = method;
+    *request.uri_mut() =
+        Uri::builder().scheme(scheme).authority(authority?).path_and_query(target).build().ok()?;
+    *request.version_mut() = Version::HTTP_2;
+    Some(request)
 }
 
 /// Trailers as text, a line for each field.

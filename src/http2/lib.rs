@@ -8,6 +8,7 @@
 //! Not here: what frames may cost (`wire::h2`), tasks, timeouts, routing.
 #![forbid(unsafe_code)]
 
+mod client;
 mod head;
 mod io;
 mod server;
@@ -15,6 +16,7 @@ mod server;
 mod tests;
 
 pub use bytes::Bytes;
+pub use client::{Connection, Failed, RequestStream, Requester, connect};
 pub use head::HeadFault;
 pub use io::Transport;
 pub use server::{Accepted, Ended, Options, Server, ServerStream};

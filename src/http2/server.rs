@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-/// What a client may do on one connection.
+/// What the other side may do on one connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Streams that may be open at once.
@@ -126,7 +126,7 @@ pub enum Ended {
 }
 
 impl Ended {
-    fn of(error: &h2::Error) -> Ended {
+    pub(crate) fn of(error: &h2::Error) -> Ended {
         match error.reason() {
             _ if error.is_io() || error.is_remote() => Ended::Gone,
             Some(h2::Reason::ENHANCE_YOUR_CALM) => Ended::Excess,

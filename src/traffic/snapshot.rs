@@ -425,6 +425,8 @@ pub struct Upstream {
     /// `None` when nothing is limited.
     pub admission: Option<Admission>,
     pub http: HttpLimits,
+    /// The endpoints speak HTTP/2, and requests share connections.
+    pub http2: bool,
 }
 
 impl Upstream {

@@ -78,6 +78,7 @@ pub(crate) fn upstream_by(rules: &Rules, endpoints: Vec<Endpoint>) -> Upstream {
         budget: Arc::new(RetryBudget::new()),
         admission: None,
         http: HttpLimits::DEFAULT,
+        http2: false,
     }
 }
 

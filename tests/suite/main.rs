@@ -33,6 +33,7 @@ mod history;
 mod http2;
 mod http2_abuse;
 mod http2_rules;
+mod http2_upstream;
 mod isolation;
 mod issuers;
 mod keep_alive;

@@ -205,11 +205,22 @@ impl JsonSchema for Source {
 words! {
     /// What the endpoints of an upstream speak.
     pub enum Protocol {
-        /// HTTP/1.1 in clear text.
+        /// HTTP/1.1, in clear text or over TLS.
         Http1 = "http1",
+        /// HTTP/2 in clear text, with prior knowledge.
+        H2c = "h2c",
+        /// HTTP/2 over TLS.
+        H2 = "h2",
     }
     default Http1;
-    later "h2c", "h2", "auto";
+    later "auto";
+}
+
+impl Protocol {
+    /// Whether requests share connections.
+    pub fn is_http2(self) -> bool {
+        self != Protocol::Http1
+    }
 }
 
 /// How long an endpoint may take.

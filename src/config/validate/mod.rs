@@ -11,6 +11,7 @@ mod hedge;
 mod limit;
 mod names;
 mod overlap;
+mod protocol;
 mod references;
 mod routes;
 mod settings;

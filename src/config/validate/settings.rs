@@ -51,6 +51,7 @@ impl Check<'_> {
             }
         }
         self.sources(upstream);
+        self.protocol(upstream);
         self.admission(upstream);
         self.health(upstream);
         self.upstream_tls(upstream);

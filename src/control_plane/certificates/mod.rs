@@ -47,6 +47,8 @@ struct OfListener {
 #[derive(Debug)]
 struct OfUpstream {
     written: UpstreamTls,
+    /// HTTP/2 is asked for, and nothing else.
+    http2: bool,
     connector: Kept<Arc<Connector>>,
     /// When what we show of ourselves ends.
     not_after: Option<i64>,
@@ -160,7 +162,7 @@ impl Secrets {
         }
         for upstream in &config.upstreams {
             if let Some(written) = &upstream.tls
-                && let Some(of) = loader.upstream(&upstream.name, written)
+                && let Some(of) = loader.upstream(&upstream.name, written, upstream.protocol.is_http2())
             {
                 secrets.upstreams.insert(upstream.name.clone(), of);
             }
@@ -306,11 +308,12 @@ impl Loader<'_> {
         self.keep(kept, &files, &auth.origin, || ClientRules::load(&ca, &crl, required))
     }
 
-    fn upstream(&mut self, name: &str, written: &UpstreamTls) -> Option<OfUpstream> {
+    fn upstream(&mut self, name: &str, written: &UpstreamTls, http2: bool) -> Option<OfUpstream> {
         let before = self.before.and_then(|before| before.upstreams.get(name));
         let files = upstream_files(written);
         let kept = before.filter(|before| {
-            (&before.written.server_name, before.written.insecure) == (&written.server_name, written.insecure)
+            (&before.written.server_name, before.written.insecure, before.http2)
+                == (&written.server_name, written.insecure, http2)
                 && upstream_files(&before.written) == files
         });
         let mut not_after = None;
@@ -326,13 +329,13 @@ impl Loader<'_> {
                 server_name: written.server_name.as_deref(),
                 pair,
                 insecure: written.insecure,
-                protocols: vec![b"http/1.1".to_vec()],
+                protocols: vec![if http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }],
             };
             Connector::new(&rules).map(Arc::new).map_err(Wrong::Connector)
         };
         let connector = self.keep(kept.map(|kept| &kept.connector), &files, &written.origin, read)?;
         let not_after = not_after.or_else(|| kept?.not_after);
-        Some(OfUpstream { written: written.clone(), connector, not_after })
+        Some(OfUpstream { written: written.clone(), http2, connector, not_after })
     }
 
     /// What was kept if its files have not changed, or what they say now; what was kept all the same if that cannot be

@@ -52,6 +52,7 @@ impl Compiler<'_> {
                 budget: self.budget(written),
                 admission: self.admission(written),
                 http: HttpLimits::DEFAULT,
+                http2: written.protocol.is_http2(),
             });
         }
         upstreams

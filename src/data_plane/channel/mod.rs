@@ -14,6 +14,7 @@ mod secured;
 pub(crate) use sealing::Sealing;
 pub(crate) use secured::{Broken, Secured};
 
+use crate::upstream::h2::EndpointStream;
 use runtime::{Arrived, Buf, IdleState, Piped, Refusal, Stream};
 use std::future::poll_fn;
 use std::io;
@@ -28,19 +29,31 @@ pub(crate) enum Channel {
     Plain(Stream),
     /// Shared with the list of those that have something to seal.
     Secured(Rc<Secured>),
+    /// One of those that a connection to an endpoint carries at once.
+    Http2(Box<EndpointStream>),
 }
 
 impl Channel {
-    fn stream(&self) -> &Stream {
+    /// The socket, if it is this exchange's alone.
+    fn stream(&self) -> Option<&Stream> {
         match self {
-            Channel::Plain(stream) => stream,
-            Channel::Secured(secured) => secured.stream(),
+            Channel::Plain(stream) => Some(stream),
+            Channel::Secured(secured) => Some(secured.stream()),
+            Channel::Http2(_) => None,
+        }
+    }
+
+    /// The stream of a shared connection, if it is one.
+    pub(crate) fn as_http2(&self) -> Option<&EndpointStream> {
+        match self {
+            Channel::Http2(stream) => Some(stream),
+            Channel::Plain(_) | Channel::Secured(_) => None,
         }
     }
 
     /// As [`Stream::local`]. One system call.
     pub(crate) fn local(&self) -> Option<SocketAddr> {
-        self.stream().local()
+        self.stream()?.local()
     }
 
     /// Whether bytes go to the wire as they are.
@@ -53,6 +66,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.poll_recv(cx),
             Channel::Secured(secured) => secured.poll_recv(&mut None, cx),
+            Channel::Http2(stream) => stream.poll_recv(cx),
         }
     }
 
@@ -67,6 +81,7 @@ impl Channel {
         poll_fn(move |cx| match self {
             Channel::Plain(stream) => stream.poll_recv_into(&mut into, cx),
             Channel::Secured(secured) => secured.poll_recv(&mut into, cx),
+            Channel::Http2(stream) => stream.poll_recv(cx),
         })
     }
 
@@ -75,12 +90,15 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.unread(buf),
             Channel::Secured(secured) => secured.unread(buf),
+            Channel::Http2(stream) => stream.unread(buf),
         }
     }
 
     /// As [`Stream::watch`].
     pub(crate) fn watch(&self) {
-        self.stream().watch();
+        if let Some(stream) = self.stream() {
+            stream.watch();
+        }
     }
 
     /// As [`Stream::is_quiet`].
@@ -88,6 +106,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.is_quiet(),
             Channel::Secured(secured) => secured.idle_state() == IdleState::Quiet,
+            Channel::Http2(_) => true,
         }
     }
 
@@ -96,6 +115,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.idle_state(),
             Channel::Secured(secured) => secured.idle_state(),
+            Channel::Http2(_) => IdleState::Quiet,
         }
     }
 
@@ -104,6 +124,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.idle_state_now(),
             Channel::Secured(secured) => secured.idle_state_now(),
+            Channel::Http2(_) => IdleState::Quiet,
         }
     }
 
@@ -112,6 +133,11 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.write(f),
             Channel::Secured(secured) => secured.write(f),
+            Channel::Http2(stream) => {
+                let mut bytes = Vec::new();
+                f(&mut bytes);
+                stream.queue(&bytes, false);
+            }
         }
     }
 
@@ -120,6 +146,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.write_buf(buf),
             Channel::Secured(secured) => secured.write_buf(&buf),
+            Channel::Http2(stream) => stream.queue(&buf, false),
         }
     }
 
@@ -128,6 +155,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.pending(),
             Channel::Secured(secured) => secured.pending(),
+            Channel::Http2(stream) => stream.pending(),
         }
     }
 
@@ -136,6 +164,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.poll_flushed(cx, max_pending),
             Channel::Secured(secured) => secured.poll_flushed(cx, max_pending),
+            Channel::Http2(stream) => stream.poll_flushed(cx, max_pending),
         }
     }
 
@@ -146,27 +175,30 @@ impl Channel {
 
     /// As [`Stream::sent_bytes`].
     pub(crate) fn sent_bytes(&self) -> u64 {
-        self.stream().sent_bytes()
+        match self {
+            Channel::Http2(stream) => stream.sent_bytes(),
+            _ => self.stream().map_or(0, Stream::sent_bytes),
+        }
     }
 
     /// As [`Stream::is_sending`].
     pub(crate) fn is_sending(&self) -> bool {
-        self.stream().is_sending()
+        self.stream().is_some_and(Stream::is_sending)
     }
 
     /// As [`Stream::send_failed`].
     pub(crate) fn send_failed(&self) -> bool {
-        self.stream().send_failed()
+        self.stream().is_some_and(Stream::send_failed)
     }
 
     /// As [`Stream::unacked_bytes`].
     pub(crate) fn unacked_bytes(&self) -> Option<u64> {
-        self.stream().unacked_bytes()
+        self.stream()?.unacked_bytes()
     }
 
     /// As [`Stream::acked_bytes`].
     pub(crate) fn acked_bytes(&self) -> u64 {
-        self.stream().acked_bytes()
+        self.stream().map_or(0, Stream::acked_bytes)
     }
 
     /// As [`Stream::shutdown_write`]; with TLS the peer is told before (`close_notify`).
@@ -174,13 +206,14 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.shutdown_write(),
             Channel::Secured(secured) => secured.shutdown_write(),
+            Channel::Http2(stream) => stream.queue(&[], true),
         }
     }
 
     /// Queues what tells the peer that nothing more will come, without ending anything; false in plain text.
     pub(crate) fn say_goodbye(&self) -> bool {
         match self {
-            Channel::Plain(_) => false,
+            Channel::Plain(_) | Channel::Http2(_) => false,
             Channel::Secured(secured) => {
                 secured.say_goodbye();
                 true
@@ -193,12 +226,15 @@ impl Channel {
         match self {
             Channel::Plain(_) => None,
             Channel::Secured(secured) => secured.failure(),
+            Channel::Http2(_) => None,
         }
     }
 
     /// As [`Stream::set_keepalive`].
     pub(crate) fn set_keepalive(&self, idle: Duration, interval: Duration, probes: u32) {
-        self.stream().set_keepalive(idle, interval, probes);
+        if let Some(stream) = self.stream() {
+            stream.set_keepalive(idle, interval, probes);
+        }
     }
 
     /// As [`Stream::reset`]. Nothing is said by TLS either: the peer shall notice that it has not got everything.
@@ -206,6 +242,7 @@ impl Channel {
         match self {
             Channel::Plain(stream) => stream.reset(),
             Channel::Secured(secured) => secured.reset(),
+            Channel::Http2(stream) => drop(stream),
         }
     }
 
@@ -225,7 +262,9 @@ impl Channel {
     pub(crate) fn poll_recv_piped(&self, cx: &mut Context<'_>, max: u64) -> Poll<io::Result<Arrived>> {
         match self {
             Channel::Plain(stream) => stream.poll_recv_piped(cx, max),
-            Channel::Secured(_) => Poll::Ready(Ok(Arrived::Refused(Refusal::Unsupported))),
+            Channel::Secured(_) | Channel::Http2(_) => {
+                Poll::Ready(Ok(Arrived::Refused(Refusal::Unsupported)))
+            }
         }
     }
 
@@ -238,7 +277,7 @@ impl Channel {
     pub(crate) fn poll_send_piped(&self, cx: &mut Context<'_>, piped: &mut Piped) -> Poll<io::Result<()>> {
         match self {
             Channel::Plain(stream) => stream.poll_send_piped(cx, piped),
-            Channel::Secured(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
+            Channel::Secured(_) | Channel::Http2(_) => Poll::Ready(Err(io::ErrorKind::Unsupported.into())),
         }
     }
 }

@@ -79,6 +79,9 @@ pub(crate) fn emit(
     framing: BodyLength,
     done: bool,
 ) {
+    if let Some(stream) = to.as_http2() {
+        return stream.queue(&buf[payload], done);
+    }
     let chunked = framing == BodyLength::Chunked;
     if payload.len() <= COPY_MAX {
         if !payload.is_empty() || (chunked && done) {

@@ -63,7 +63,8 @@ pub(crate) async fn response(
         }
     };
     x.bytes_out = payload.len() as u64;
-    let trailers = if complete { trailers_for(conn, x, framing, &mut body) } else { Trailers::NONE };
+    let trailers =
+        if complete { trailers_for(conn, x, framing, &mut body, upstream, &lease)? } else { Trailers::NONE };
     let is_event_stream = !complete && names_event_stream(Response::new(&x.response, head));
     let (dressed, trailers) = dressed(x, &arrived[payload.clone()], trailers);
     let payload = dressed.as_deref().unwrap_or(&arrived[payload]);
@@ -157,7 +158,14 @@ async fn rest_of_response(
         let received = buf.len();
         if received == 0 {
             body.on_eof().map_err(|_| Cause::UpstreamTruncated)?;
-            conn.stream.emit(buf, 0..0, framing, true);
+            let trailers = trailers_for(conn, x, framing, body, upstream, lease)?;
+            let (dressed, trailers) = dressed(x, &[], trailers);
+            let buf = dressed.map_or(buf, Buf::from_vec);
+            let payload = 0..buf.len();
+            conn.stream.emit(buf, payload, framing, trailers.is_empty());
+            if !trailers.is_empty() {
+                conn.stream.end_with(&trailers);
+            }
             return Ok(Rest { behind: IdleState::Quiet, tail: None });
         }
         size.learn(received);
@@ -165,7 +173,8 @@ async fn rest_of_response(
         x.bytes_out += part.payload.len() as u64;
         worker.stats.copied_bytes.add(part.payload.len() as u64);
         let excess = part.consumed < received;
-        let trailers = if part.done { trailers_for(conn, x, framing, body) } else { Trailers::NONE };
+        let trailers =
+            if part.done { trailers_for(conn, x, framing, body, upstream, lease)? } else { Trailers::NONE };
         let (dressed, trailers) = dressed(x, &buf[part.payload.clone()], trailers);
         let (buf, payload) = match dressed {
             Some(bytes) => (Buf::from_vec(bytes), None),
@@ -192,14 +201,29 @@ fn dressed(x: &Exchange, payload: &[u8], trailers: Trailers) -> (Option<Vec<u8>>
 }
 
 /// The trailers of a complete body, if the client gets them.
-fn trailers_for(conn: &Client, x: &mut Exchange, framing: BodyLength, body: &mut BodyReader) -> Trailers {
-    let trailers = Trailers::read(body.take_trailers());
+fn trailers_for(
+    conn: &Client,
+    x: &mut Exchange,
+    framing: BodyLength,
+    body: &mut BodyReader,
+    upstream: &Upstream,
+    lease: &Lease,
+) -> Result<Trailers, Cause> {
+    let trailers = match lease.stream.as_http2() {
+        None => Trailers::read(body.take_trailers()),
+        Some(stream) => {
+            let limits = &upstream.http;
+            let text = stream.take_trailers();
+            Trailers::of_stream(&text, limits.header_bytes_max, limits.header_fields_max)
+                .map_err(Cause::of_response_body)?
+        }
+    };
     grpc::note_trailers(x, trailers.text());
     let takes = x.call.dressed().is_some() || trailers::are_taken(x, &conn.stream, framing);
     if trailers.is_empty() || !takes {
-        return Trailers::NONE;
+        return Ok(Trailers::NONE);
     }
-    trailers.edited(&x.response_edits)
+    Ok(trailers.edited(&x.response_edits))
 }
 
 /// What `receive` brings from the endpoint, if it comes in time and while the client is there.
@@ -394,7 +418,7 @@ fn write_response_head(
         let now = conn.worker.rt.wall_nanos();
         conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));
     }
-    if response.head.body == BodyLength::Chunked && trailers::are_taken(x, &conn.stream, framing) {
+    if trailers::are_taken(x, &conn.stream, framing) {
         trailers::announce(out, response.bytes, &response.head.fields, |name| edits.keeps(name));
     }
     let answers_head = x.head.method == Method::Head;

@@ -2,6 +2,7 @@
 
 use super::trailers::Trailers;
 use super::{ReceiveSize, append, emit, known_rest, piped};
+use crate::channel::Channel;
 use crate::downstream::Client;
 use crate::exchange::Upload;
 use crate::grpc::Call;
@@ -98,10 +99,14 @@ pub(crate) async fn upload(
     let to = &lease.stream;
     if !upload.replay.payload.is_empty() || upload.done {
         let chunked = framing == BodyLength::Chunked;
-        let trailing = chunked && !upload.trailers.is_empty();
-        to.write(|out| append(out, &upload.replay.payload, chunked, upload.done && !trailing));
+        let trailing = can_trail(to, framing) && !upload.trailers.is_empty();
+        let ends = upload.done && !trailing;
+        match to.as_http2() {
+            Some(stream) => stream.queue(&upload.replay.payload, ends),
+            None => to.write(|out| append(out, &upload.replay.payload, chunked, ends)),
+        }
         if trailing {
-            to.write(|out| upload.trailers.write_last_chunk(out));
+            end_with(to, &upload.trailers);
         }
         upload.queued = upload.done;
         flush_upstream(conn, lease, limits).await?;
@@ -161,10 +166,10 @@ pub(crate) async fn upload(
         }
         upload.replay.keep(&buf[payload.clone()], limits.replay_bytes_max);
         conn.worker.overload.crowd.holds(conn.place, upload.replay.payload.capacity() as u64);
-        let trailing = framing == BodyLength::Chunked && !upload.trailers.is_empty();
+        let trailing = can_trail(to, framing) && !upload.trailers.is_empty();
         emit(to, buf, payload, framing, part.done && !trailing);
         if trailing {
-            to.write(|out| upload.trailers.write_last_chunk(out));
+            end_with(to, &upload.trailers);
         }
         upload.queued = part.done;
         flush_upstream(conn, lease, limits).await?;
@@ -180,6 +185,18 @@ fn decoded(decoder: &mut Decoder, text: &[u8], done: bool) -> Result<Vec<u8>, Ca
         return Err(Cause::BadBase64);
     }
     Ok(bytes)
+}
+
+/// Whether a request body that is framed so has room for trailers.
+fn can_trail(to: &Channel, framing: BodyLength) -> bool {
+    framing == BodyLength::Chunked || to.as_http2().is_some()
+}
+
+fn end_with(to: &Channel, trailers: &Trailers) {
+    match to.as_http2() {
+        Some(stream) => stream.end_with(trailers.text()),
+        None => to.write(|out| trailers.write_last_chunk(out)),
+    }
 }
 
 /// What follows a body that has been read to its end.

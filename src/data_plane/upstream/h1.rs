@@ -16,10 +16,15 @@ use std::time::Duration;
 use traffic::snapshot::{Endpoint, Route, Upstream};
 use traffic::{Cause, Phase};
 use wire::h1::{Progress, ResponseReader, encode};
-use wire::http::{Method, ResponseHead, Version};
+use wire::http::{BodyLength, Method, ResponseHead, Version};
 
 /// Queues the request head on the leased connection; it leaves at the end of this turn.
 pub(crate) fn write_request_head(conn: &Client, x: &Exchange, endpoint: &Endpoint, lease: &Lease) {
+    if let Some(stream) = lease.stream.as_http2() {
+        let mut text = Vec::with_capacity(1024);
+        forward::write_head(&mut text, conn, x, endpoint);
+        return stream.start(&text, x.head.body == BodyLength::None);
+    }
     lease.stream.write(|out| forward::write_head(out, conn, x, endpoint));
 }
 
@@ -148,6 +153,14 @@ async fn await_final_head(
 
 /// The endpoint has ended the connection, in an orderly way or not, before its answer was complete.
 fn connection_ended(attempt: &mut AttemptFacts, lease: &Lease, ended: &io::Result<Buf>) -> Fault {
+    if lease.was_refused() {
+        // As if nothing had been sent, and nobody's fault.
+        (attempt.sent, attempt.fresh) = (false, false);
+        return Cause::UpstreamReset.into();
+    }
+    if matches!(ended, Err(error) if error.kind() == io::ErrorKind::InvalidData) {
+        return Cause::UpstreamMalformed.into();
+    }
     attempt.unseen = ended.is_ok() && !attempt.answered && lease.ended_before_request();
     Cause::UpstreamReset.into()
 }

@@ -7,6 +7,7 @@ use crate::secure;
 use crate::upstream::admission;
 use crate::upstream::announce;
 use crate::upstream::dial::dial;
+use crate::upstream::h2::{self, EndpointStream};
 use crate::upstream::link::Link;
 use base::Instant;
 use runtime::{Timer, race};
@@ -33,7 +34,17 @@ impl Lease {
 
     /// Whether the kernel has, or may have, taken a byte of the current request.
     pub(crate) fn has_sent(&self) -> bool {
-        self.stream.is_sending() || self.stream.sent_bytes() > self.sent_before
+        !self.was_refused() && (self.stream.is_sending() || self.stream.sent_bytes() > self.sent_before)
+    }
+
+    /// It is one of several on a connection.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.stream.as_http2().is_some()
+    }
+
+    /// The endpoint has said that it has not processed the request (RFC 9113 §8.7): any request may be sent again.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.stream.as_http2().is_some_and(EndpointStream::was_refused)
     }
 
     /// After a clean end: whether the endpoint had ended its side before any byte of the current request reached it.
@@ -62,7 +73,7 @@ impl Lease {
     /// Returns the connection to the worker's pool for other requests, unless one waits for its place. `announced`: for how
     /// many seconds the endpoint says that it keeps it.
     pub(crate) fn give_back(self, conn: &Client, upstream: &Upstream, announced: Option<u32>) {
-        if self.stream.is_wanted() || is_private(upstream) {
+        if self.is_shared() || self.stream.is_wanted() || is_private(upstream) {
             return;
         }
         let worker = &conn.worker;
@@ -94,6 +105,12 @@ pub(crate) async fn obtain(
 ) -> Result<Lease, Cause> {
     let worker = &*conn.worker;
     let cell = Arc::clone(&endpoint.cell);
+    if upstream.http2 {
+        let obtained = h2::obtain(conn, x, upstream, endpoint, timer, deadline);
+        let (stream, is_new) = Box::pin(obtained).await?;
+        let idle_for = (!is_new).then_some(Duration::ZERO);
+        return Ok(Lease { stream, cell, idle_for, sent_before: 0 });
+    }
     if !fresh_only && !is_private(upstream) {
         let once_only = !x.head.method.is_idempotent();
         if let Some((stream, idle_for)) =

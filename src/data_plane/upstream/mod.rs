@@ -1,4 +1,4 @@
-//! The upstream's side: connections to endpoints, and HTTP/1.1 over them.
+//! The upstream's side: connections to endpoints, and HTTP over them.
 
 pub(crate) mod admission;
 mod announce;
@@ -6,6 +6,7 @@ pub(crate) mod choose;
 pub(crate) mod dial;
 pub(crate) mod forward;
 pub(crate) mod h1;
+pub(crate) mod h2;
 pub(crate) mod lease;
 pub(crate) mod link;
 pub(crate) mod pool;
