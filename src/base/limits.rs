@@ -109,6 +109,8 @@ pub struct Limits {
     /// Pipes of one worker, through which long bodies pass without being copied; each takes two descriptors. Default 64,
     /// fewer when the process has few descriptors.
     pub pipes_max: u32,
+    /// What the compressors of one worker that are under way may allocate together. Default 64 MiB.
+    pub compression_bytes_max: u64,
     /// One PROXY header that a client of a listener sends. Default 8 KiB.
     pub proxy_header_bytes_max: u32,
     /// Flows of datagrams of one worker, of all its listeners together; each takes a descriptor. As configured, fewer when
@@ -129,6 +131,7 @@ impl Limits {
         relay_buffer_bytes_max: 256 << 10,
         relay_buffers_bytes_max: 64 << 20,
         pipes_max: 64,
+        compression_bytes_max: 64 << 20,
         proxy_header_bytes_max: 8 << 10,
         flows_max: 0,
         log_ring_bytes: 4 << 20,

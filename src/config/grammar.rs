@@ -391,6 +391,7 @@ static SITE: Node = Node {
         one("headers", &HEADERS),
         flag("require-authentication"),
         one("cors", &CORS),
+        one("compress", &COMPRESS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
         many("limit", "limit", &LIMIT),
@@ -504,6 +505,9 @@ static CREDENTIAL: Node = Node {
     ..EMPTY
 };
 
+static COMPRESS: Node =
+    Node { rest: Some("codings"), children: &[values("types"), value("min-size"), value("level")], ..EMPTY };
+
 static CORS: Node = Node {
     args: &["mode"],
     children: &[
@@ -601,7 +605,6 @@ const POLICIES: &[&str] = &[
     "oidc",
     "quota",
     "cache",
-    "compress",
     "decompress",
     "validate",
     "transform",
@@ -633,6 +636,7 @@ static ROUTE: Node = Node {
         one("rewrite", &REWRITE),
         one("headers", &HEADERS),
         one("cors", &CORS),
+        one("compress", &COMPRESS),
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
         many("limit", "limit", &LIMIT),

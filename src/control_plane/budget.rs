@@ -141,6 +141,11 @@ impl Budget {
         let left = left - pipes * workers * PIPE_BYTES;
         let relay = (left / 3 / workers).max(RELAY_MIN).min(limits.relay_buffers_bytes_max);
         limits.relay_buffers_bytes_max = relay;
+        // Reckoned only where somebody compresses, bounded always: another configuration may.
+        limits.compression_bytes_max = limits.compression_bytes_max.min(left / 8 / workers);
+        let compresses = snapshot.routes.iter().any(|route| route.compression.is_some());
+        let compression = if compresses { limits.compression_bytes_max } else { 0 };
+        let left = left - compression * workers;
         // One bound holds for connections of all kinds, so the dearer kind counts: a flow always has two sockets.
         let has_flows = snapshot.listeners.iter().any(|listener| listener.passthrough().is_some());
         let (connection, sockets) = if has_flows { (FLOW_BYTES, 2) } else { (CONNECTION_BYTES, 1) };
@@ -155,6 +160,9 @@ impl Budget {
             Row::traffic("client connections, idle", connections, connection),
             Row::traffic("their sockets in the kernel", connections * sockets, SOCKET_BYTES),
         ]);
+        if compresses {
+            rows.push(Row::traffic("compressors of a worker", workers, compression));
+        }
         if flows > 0 {
             rows.push(Row::traffic("flows of datagrams", flows, DATAGRAM_FLOW_BYTES));
             rows.push(Row::traffic("their sockets in the kernel", flows, DATAGRAM_FLOW_SOCKET_BYTES));

@@ -19,7 +19,7 @@ use traffic::sticky::Session;
 use traffic::{Cause, Phases};
 use wire::grpc_web::Decoder;
 use wire::h1::BodyReader;
-use wire::http::{BodyLength, Request, RequestHead, Response, ResponseHead};
+use wire::http::{BodyLength, Coding, Request, RequestHead, Response, ResponseHead};
 
 /// State of one exchange.
 pub(crate) struct Exchange {
@@ -58,6 +58,8 @@ pub(crate) struct Exchange {
     pub(crate) upload: Upload,
     /// Payload bytes of the response body.
     pub(crate) bytes_out: u64,
+    /// What compression did to the response body.
+    pub(crate) coded: Coded,
     /// A byte of the response has been written to the client.
     pub(crate) response_started: bool,
     /// What the retry rules must know of the current attempt.
@@ -72,6 +74,15 @@ pub(crate) struct Exchange {
     pub(crate) call: Call,
     /// Seconds for `Retry-After` of our own answer; 0 leaves it out.
     pub(crate) retry_after: u32,
+}
+
+/// A response body that was compressed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Coded {
+    /// `None`: it was not, and the rest means nothing.
+    pub(crate) coding: Option<Coding>,
+    /// Payload bytes before.
+    pub(crate) bytes: u64,
 }
 
 /// The bytes that a head's spans point into; a response's are followed by what arrived of its body.
@@ -222,6 +233,7 @@ impl Exchange {
             cause: None,
             upload: Upload::new(&RequestHead::default(), &HttpLimits::DEFAULT, Vec::new()),
             bytes_out: 0,
+            coded: Coded::default(),
             response_started: false,
             attempt: AttemptFacts::NEW,
             deadline: Instant::NEVER,
@@ -249,6 +261,7 @@ impl Exchange {
         self.status = 0;
         self.cause = None;
         self.bytes_out = 0;
+        self.coded.coding = None;
         self.response_started = false;
         self.attempt = AttemptFacts::NEW;
         self.deadline = Instant::NEVER;

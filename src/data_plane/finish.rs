@@ -90,6 +90,7 @@ fn log(conn: &Client, x: &Exchange, kept: Option<Kept>) {
         attempts: x.attempts,
         bytes_in: x.upload.bytes,
         bytes_out: x.bytes_out,
+        coded: x.coded.coding.map(|coding| (coding, x.coded.bytes)),
         tls: conn.security.as_ref().map(|security| security.record()),
         user_agent: request.known(Known::UserAgent).unwrap_or_default(),
         referer: request.known(Known::Referer).unwrap_or_default(),

@@ -81,7 +81,8 @@ impl Overload {
         self.closes.get()
     }
 
-    fn level(&self) -> Level {
+    /// How hard pressed the worker is.
+    pub(crate) fn level(&self) -> Level {
         self.shedding.borrow().level()
     }
 }

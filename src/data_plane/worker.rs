@@ -92,6 +92,7 @@ pub(crate) struct Worker {
     pub(crate) lanes: Lanes,
     /// Requests that wait for an upstream.
     pub(crate) queues: Queues,
+    pub(crate) compressors: Rc<compress::Pool>,
     pub(crate) drain: Drain,
     pub(crate) entrance: Entrance,
     /// Rings when a downstream connection has ended and there is room for another.
@@ -150,6 +151,7 @@ impl Worker {
             pool: Pool::new(limits.idle_per_endpoint_max as usize),
             lanes: Lanes::default(),
             queues: Queues::new(id, &rt),
+            compressors: Rc::default(),
             drain: Drain::default(),
             entrance: Entrance::new(arrivals),
             room: Bell::default(),
@@ -235,6 +237,7 @@ impl Worker {
     pub(crate) fn trim(&self) {
         self.rt.trim();
         self.sealing.trim();
+        self.compressors.trim();
         self.spare.borrow_mut().clear();
     }
 
@@ -261,6 +264,7 @@ impl Worker {
         stats.tasks.set(gauges.tasks);
         stats.pipes.set(gauges.pipes);
         stats.connections_active.set(u64::from(self.connections.get()));
+        stats.compression.lent_bytes.set(self.compressors.lent_bytes() as u64);
         stats.pool_idle.set(self.pool.idle() as u64);
     }
 }

@@ -10,6 +10,7 @@ pub mod ask;
 pub mod balance;
 pub mod cause;
 mod cause_wire;
+pub mod compression;
 pub mod egress;
 pub mod filter;
 pub mod flow;

@@ -8,7 +8,7 @@ use crate::grpc::Status;
 use crate::{Cause, Phase};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use wire::http::Version;
+use wire::http::{Coding, Version};
 
 /// Bounds of the texts, in bytes.
 pub const PATH_BYTES_MAX: usize = 4096;
@@ -79,6 +79,8 @@ pub struct Record<'a> {
     pub bytes_in: u64,
     /// Bytes of the response as sent, head and body.
     pub bytes_out: u64,
+    /// The coding that we put the response body into, and its bytes before that; `None`: it went as it came.
+    pub coded: Option<(Coding, u64)>,
     /// `None` in plain text.
     pub tls: Option<TlsRecord<'a>>,
     /// Empty when the field is missing.
@@ -153,6 +155,7 @@ impl<'a> Record<'a> {
         attempts: 0,
         bytes_in: 0,
         bytes_out: 0,
+        coded: None,
         tls: None,
         user_agent: b"",
         referer: b"",
@@ -196,6 +199,13 @@ impl<'a> Record<'a> {
         text(out, self.query.unwrap_or_default(), QUERY_BYTES_MAX);
         text(out, self.user_agent, USER_AGENT_BYTES_MAX);
         text(out, self.referer, REFERER_BYTES_MAX);
+        match self.coded {
+            None => out.push(0),
+            Some((coding, bytes)) => {
+                out.push(coding as u8 + 1);
+                out.extend_from_slice(&bytes.to_le_bytes());
+            }
+        }
         match &self.tls {
             None => out.push(0),
             Some(tls) => tls.encode(out),
@@ -263,6 +273,7 @@ impl<'a> Record<'a> {
             bytes_out,
             user_agent: reader.text()?,
             referer: reader.text()?,
+            coded: coded(&mut reader)?,
             tls: TlsRecord::decode(&mut reader)?,
             phases_us,
             total_us,
@@ -308,6 +319,13 @@ impl<'a> TlsRecord<'a> {
             fingerprint,
         }))
     }
+}
+
+fn coded(reader: &mut Reader<'_>) -> Result<Option<(Coding, u64)>, RecordError> {
+    let [place] = reader.array()?;
+    let Some(place) = place.checked_sub(1) else { return Ok(None) };
+    let coding = *Coding::ALL.get(usize::from(place)).ok_or(RecordError::Invalid)?;
+    Ok(Some((coding, u64::from_le_bytes(reader.array()?))))
 }
 
 fn version_of(place: u8) -> Result<Version, RecordError> {

@@ -6,6 +6,7 @@
 use crate::admission::{Admission, Valve};
 use crate::ask::Desk;
 use crate::balance::Balancer;
+use crate::compression::Compression;
 use crate::egress::Egress;
 use crate::filter::Chain;
 use crate::flow::FlowStats;
@@ -324,6 +325,8 @@ pub struct Route {
     pub retry: RetryRules,
     /// `None`: no second request before the first one has failed.
     pub hedge: Option<HedgeRules>,
+    /// `None`: responses are not compressed.
+    pub compression: Option<Box<Compression>>,
     /// As [`Listener::abort_on_close`], which counts when this is `None`.
     pub abort_on_close: Option<bool>,
     /// Calls of browsers are made calls of gRPC, and their answers made what browsers read.

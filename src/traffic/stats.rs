@@ -181,6 +181,7 @@ pub struct WorkerStats {
     pub recent: Recent,
     /// Workers of this place that ended by themselves and were replaced. Counted while there is none.
     pub restarts: Counter,
+    pub compression: crate::compression::CompressionStats,
     causes: Causes,
     closes: Causes,
     /// A test wants the worker to fail; release builds have nothing of it.

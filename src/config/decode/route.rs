@@ -31,7 +31,7 @@ impl Decoder<'_> {
         let grpc_web = self.flag(scope, "grpc-web");
         let rewrite = scope.member("rewrite").map(|rewrite| self.rewrite(&rewrite));
         let headers = self.headers(scope);
-        let cors = self.cors(scope);
+        let (cors, compress) = (self.cors(scope), self.compress(scope));
         let (authenticate, authorize) = (self.authenticate(scope), self.authorize(scope));
         Some(Route {
             matcher: matcher?,
@@ -48,6 +48,7 @@ impl Decoder<'_> {
             rewrite,
             headers,
             cors,
+            compress,
             authenticate,
             authorize,
             limit: self.limit_uses(scope),

@@ -32,6 +32,7 @@ impl Decoder<'_> {
             headers: self.headers(scope),
             cors: self.cors(scope),
             require_authentication: self.flag(scope, "require-authentication"),
+            compress: self.compress(scope),
             authenticate: self.authenticate(scope),
             authorize: self.authorize(scope),
             limit: self.limit_uses(scope),

@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod admission;
+mod compress;
 mod cors;
 mod dns;
 mod health;
@@ -34,6 +35,7 @@ pub use access::{
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Decisions, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
+pub use compress::{Compress, CompressCoding, CompressLevel};
 pub use cors::Cors;
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
 pub use health::{
@@ -168,12 +170,14 @@ impl Config {
             origins.push(&mut site.origin);
             origins.extend(site.authenticate.iter_mut().flat_map(Authenticate::origins));
             origins.extend(site.cors.iter_mut().map(|cors| &mut cors.origin));
+            origins.extend(site.compress.iter_mut().map(|compress| &mut compress.origin));
             origins.extend(site.authorize.iter_mut().map(|rules| &mut rules.origin));
             origins.extend(site.limit.iter_mut().map(LimitUse::origin_mut));
             for route in &mut site.routes {
                 origins.push(&mut route.origin);
                 origins.extend(route.authenticate.iter_mut().flat_map(Authenticate::origins));
                 origins.extend(route.cors.iter_mut().map(|cors| &mut cors.origin));
+                origins.extend(route.compress.iter_mut().map(|compress| &mut compress.origin));
                 origins.extend(route.authorize.iter_mut().map(|rules| &mut rules.origin));
                 origins.extend(route.limit.iter_mut().map(LimitUse::origin_mut));
                 if let Action::Split(split) = &mut route.action {

@@ -1,6 +1,8 @@
 //! Rules: which requests they select and what is done with those.
 
-use super::{Applies, Authenticate, Authorize, Cors, Hedge, Limit, LimitUse, Origin, Site, UpstreamTimeouts};
+use super::{
+    Applies, Authenticate, Authorize, Compress, Cors, Hedge, Limit, LimitUse, Origin, Site, UpstreamTimeouts,
+};
 use crate::literal::{Bound, Bytes, Cidr};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -45,6 +47,9 @@ pub struct Route {
     /// Pages of other origins. Default: as the site says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How responses are compressed. Default: as the site says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
     /// Who must show a credential. Default: as the site says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticate: Option<Authenticate>,
@@ -63,6 +68,11 @@ impl Route {
     /// Pages of other origins: as the route says, else the site.
     pub fn cors<'s>(&'s self, site: &'s Site) -> Option<&'s Cors> {
         self.cors.as_ref().or(site.cors.as_ref()).filter(|cors| cors.mode == Applies::On)
+    }
+
+    /// How responses are compressed: as the route says, else the site.
+    pub fn compress<'s>(&'s self, site: &'s Site) -> Option<&'s Compress> {
+        self.compress.as_ref().or(site.compress.as_ref()).filter(|compress| compress.is_on())
     }
 
     /// Who must show a credential: as the route says, else the site.

@@ -1,6 +1,6 @@
 //! Virtual hosts.
 
-use super::{Authenticate, Authorize, Cors, Headers, Limit, LimitUse, Origin, Route};
+use super::{Authenticate, Authorize, Compress, Cors, Headers, Limit, LimitUse, Origin, Route};
 use crate::literal::{Bound, Bytes};
 use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
@@ -25,6 +25,9 @@ pub struct Site {
     /// Pages of other origins, unless the route says otherwise. Default: none are let in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// How responses are compressed, unless the route says otherwise. Default: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compress: Option<Compress>,
     /// Who must show a credential, unless the route says otherwise. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authenticate: Option<Authenticate>,

@@ -11,7 +11,7 @@
 //!   sticky.rs    Sticky
 //!   tcp.rs       Listener and Passthrough of tcp listeners  udp.rs   Listener and Datagrams of udp listeners
 //!   limit.rs     limits of callers, and the filters that ask them
-//!   cors.rs      pages of other origins
+//!   cors.rs      pages of other origins       compress.rs  which responses are compressed
 //!   access.rs    policies for callers, and the filters that ask them
 //!   admission.rs Admission, Valve, RetryBudget
 //!   presence.rs  places of listeners, ids of sockets
@@ -22,6 +22,7 @@
 mod access;
 mod admission;
 mod carry;
+mod compress;
 mod cors;
 mod health;
 mod limit;

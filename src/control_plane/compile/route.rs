@@ -55,6 +55,7 @@ impl<'c> Compiler<'c> {
                 },
                 retry: retry_rules(&route.retry()),
                 hedge: route.hedge.as_ref().map(hedge_rules),
+                compression: route.compress(site).map(|written| Box::new(super::compress::rules(written))),
                 abort_on_close: route.abort_on_close,
                 grpc_web: route.grpc_web,
                 body_bytes_max: self.body_bytes_max(place),

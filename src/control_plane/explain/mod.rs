@@ -22,6 +22,7 @@ use base::ids::RouteId;
 use config::Config;
 use config::model;
 use std::time::SystemTime;
+use traffic::compression::Kept;
 use traffic::filter::{self, Caller, Outgoing, ResponseEdits, Verdict, Visit, Walk};
 use traffic::limit::Tally;
 use traffic::route::Missed;
@@ -97,6 +98,7 @@ pub fn explain(subject: Subject<'_>, question: &Question) -> Result<Explanation,
     }
     match &route.action {
         Action::Forward(split) => {
+            told.notes.extend(of_compression(route, request));
             told.to_endpoint = Some(to_endpoint(request, &outgoing));
             let client = facts.client;
             Ok(forward::explain(subject, (route, split), (request, client), question, told))
@@ -139,6 +141,22 @@ fn of_limits(tally: &Tally) -> Vec<String> {
         format!("limit \"{}\" has nothing left for it{mode}", limiter.name)
     });
     passed.chain(exceeded).collect()
+}
+
+/// Whether a response of the route's content types would be compressed for this client.
+fn of_compression(route: &Route, request: Request<'_>) -> Option<String> {
+    let why = match route.compression.as_deref()?.expected(request) {
+        Ok(coding) => {
+            return Some(format!(
+                "a response is compressed with {}, unless its content type, length, Content-Encoding or no-transform forbid it",
+                coding.as_str()
+            ));
+        }
+        Err(Kept::NoTransform) => "the request says no-transform",
+        Err(Kept::Version) => "the client speaks HTTP/1.0",
+        Err(_) => "the request accepts none of the route's codings, or likes none more than identity",
+    };
+    Some(format!("no response is compressed: {why}"))
 }
 
 fn entry(subject: Subject<'_>, listener: &Listener) -> Entry {

@@ -4,6 +4,7 @@ pub(crate) mod access_log;
 mod admission;
 mod balance;
 mod callers;
+mod compression;
 mod datagrams;
 mod exposition;
 mod flows;

@@ -6,6 +6,7 @@
 //!
 //! The rest of a long response that needs no re-framing does not come into the process at all (`piped`).
 
+mod coded;
 mod piped;
 mod response;
 mod trailers;

@@ -1,9 +1,10 @@
 //! The response: endpoint → client, and what becomes of both connections after it.
 
+use super::coded::{self, Coder};
 use super::trailers::{self, Trailers};
 use super::{ReceiveSize, known_rest, piped};
 use crate::downstream::{Client, ClientWatch};
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, HeadBytes};
 use crate::grpc;
 use crate::pace::{self, Pace, SendFault};
 use crate::respond::write_connection_fields;
@@ -16,6 +17,7 @@ use base::Instant;
 use runtime::{Buf, IdleState, Piped, Refusal, race};
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 use traffic::snapshot::Upstream;
@@ -40,9 +42,13 @@ pub(crate) async fn response(
         return Ok(Box::pin(tunnel::run(conn, x, lease)).await);
     }
     grpc::note_head(x);
+    prepare_response_edits(x);
+    let mut bytes = std::mem::take(&mut x.response_bytes);
+    let mut coder = begin_coding(conn, x, &mut bytes);
     let framing = match x.call.dressed() {
         // Nobody knows how long it will be, nor when its trailers come.
         Some(_) if x.response.body != BodyLength::None => BodyLength::Chunked,
+        _ if coder.is_some() => BodyLength::Chunked,
         _ => x.response.body,
     };
     let framing = machine::downstream_framing(framing, x.head.version);
@@ -50,9 +56,7 @@ pub(crate) async fn response(
     let keeps = keeps(conn, x, framing != BodyLength::UntilClose);
 
     let mut body = BodyReader::for_response(x.response.body, &upstream.http);
-    prepare_response_edits(x);
     // What arrived together with the head leaves together with it.
-    let mut bytes = std::mem::take(&mut x.response_bytes);
     let (head, arrived) = bytes.split_at_mut(x.response.head_bytes as usize);
     let (payload, mut complete, mut excess) = match x.response.body {
         BodyLength::None => (0..0, true, !arrived.is_empty()),
@@ -62,29 +66,48 @@ pub(crate) async fn response(
             (part.payload, part.done, part.consumed < arrived.len())
         }
     };
-    x.bytes_out = payload.len() as u64;
+    let payload = &arrived[payload];
+    let mut coded = Vec::new();
+    let payload = match &mut coder {
+        None => {
+            x.bytes_out = payload.len() as u64;
+            payload
+        }
+        Some(coder) => {
+            coded = coder.code(payload, complete)?;
+            coded::count(conn, x, payload.len(), coded.len());
+            &coded
+        }
+    };
     let trailers =
         if complete { trailers_for(conn, x, framing, &mut body, upstream, &lease)? } else { Trailers::NONE };
     let is_event_stream = !complete && names_event_stream(Response::new(&x.response, head));
-    let (dressed, trailers) = dressed(x, &arrived[payload.clone()], trailers);
-    let payload = dressed.as_deref().unwrap_or(&arrived[payload]);
+    let (dressed, trailers) = dressed(x, payload, trailers);
+    let payload = dressed.as_deref().unwrap_or(payload);
     conn.stream.start(framing, payload, complete && trailers.is_empty(), |out| {
         write_response_head(out, conn, x, Response::new(&x.response, head), framing, keeps);
     });
     if !trailers.is_empty() {
         conn.stream.end_with(&trailers);
     }
-    drop(bytes);
+    drop((bytes, coded));
     x.status = x.response.status;
     x.response_started = true;
     let (mut tail, mut ended) = (None, false);
     if !complete {
         x.call.has_events = is_event_stream;
-        let rest = rest_of_response(conn, x, upstream, &lease, &mut body, framing).await?;
+        let rest = match &mut coder {
+            None => rest_of_response(conn, x, upstream, &lease, &mut body, framing).await?,
+            Some(coder) => {
+                let rest = coded::rest_of_response(conn, x, upstream, &lease, &mut body, framing, coder);
+                Box::pin(rest).await?
+            }
+        };
         excess = rest.behind == IdleState::Disturbed;
         ended = matches!(rest.behind, IdleState::Ended { .. });
         (tail, complete) = (rest.tail, true);
     }
+    drop(coder);
     x.phases.mark(Phase::Receive, worker.rt.now());
 
     let reusable = UpstreamUse {
@@ -109,6 +132,17 @@ pub(crate) async fn response(
         Box::pin(piped::deliver_tail(conn, x, tail)).await?;
     }
     finish_downstream(conn, x, keeps).await
+}
+
+/// The compressor of the response, if its route has any use for one.
+fn begin_coding(conn: &Client, x: &mut Exchange, bytes: &mut HeadBytes) -> Option<Box<Coder>> {
+    if x.call.dressed().is_some() {
+        return None;
+    }
+    let generation = Rc::clone(&x.generation);
+    let rules = generation.route(x.route?).compression.as_deref()?;
+    let (head, _) = bytes.split_at_mut(x.response.head_bytes as usize);
+    coded::begin(conn, x, rules, head)
 }
 
 /// What is known when the endpoint has sent the last byte of a body.
@@ -201,7 +235,7 @@ fn dressed(x: &Exchange, payload: &[u8], trailers: Trailers) -> (Option<Vec<u8>>
 }
 
 /// The trailers of a complete body, if the client gets them.
-fn trailers_for(
+pub(super) fn trailers_for(
     conn: &Client,
     x: &mut Exchange,
     framing: BodyLength,

@@ -38,6 +38,11 @@ impl FieldEdits {
     pub fn remove(&mut self, name: &[u8]) {
         let bytes = &self.bytes;
         self.added.retain(|(added, _)| !added.of(bytes).eq_ignore_ascii_case(name));
+        self.drop_received(name);
+    }
+
+    /// Drops every received field called `name`; those that edits add stay.
+    pub fn drop_received(&mut self, name: &[u8]) {
         if self.keeps(name) {
             let stored = self.store(name);
             self.dropped.push(stored);

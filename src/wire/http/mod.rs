@@ -3,10 +3,12 @@
 //! A head never owns copies of names and values. It holds [`Span`]s into the bytes it was parsed from, and the two
 //! travel together as [`Request`] or [`Response`]. Heads are reused from exchange to exchange.
 
+mod coding;
 mod field;
 mod message;
 mod method;
 
+pub use coding::{Coding, preferred};
 pub use field::{Field, FieldFlags, Known};
 pub use message::{BodyLength, Request, RequestHead, Response, ResponseHead, TargetForm};
 pub use method::Method;

@@ -91,6 +91,11 @@ fn json(record: &Record<'_>, clock: &mut Clock, out: &mut Cursor) {
     number(b"\",\"attempts\":", record.attempts.into(), out);
     number(b",\"bytes_in\":", record.bytes_in, out);
     number(b",\"bytes_out\":", record.bytes_out, out);
+    if let Some((coding, bytes)) = record.coded {
+        out.literal(b",\"coding\":\"");
+        out.slice(coding.as_str().as_bytes());
+        number(b"\",\"bytes_uncoded\":", bytes, out);
+    }
     text(b",\"user_agent\":\"", record.user_agent, out);
     text(b"\",\"referer\":\"", &redact::address(record.referer), out);
     out.byte(b'"');
