@@ -6,20 +6,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates under `src/`: name, those of ours that they may depend on, foreign ones that need permission.
-const CRATES: [(&str, &[&str], &[&str]); 12] = [
+const CRATES: [(&str, &[&str], &[&str]); 13] = [
     ("base", &[], &[]),
     ("wire", &["base"], &[]),
     ("auth", &[], &["aws-lc-rs"]),
+    ("cache", &[], &[]),
     ("config", &[], &["serde", "serde_json"]),
     ("runtime", &["base"], &["libc", "io-uring"]),
     ("tls", &["wire", "base"], &["rustls", "aws-lc-rs"]),
     ("http2", &[], &["h2", "tokio"]),
     ("compress", &["wire"], &["brotli", "flate2", "zstd-safe"]),
-    ("traffic", &["wire", "auth", "base"], &[]),
-    ("data_plane", &["traffic", "wire", "auth", "http2", "compress", "runtime", "base"], &[]),
+    ("traffic", &["wire", "auth", "cache", "base"], &[]),
+    ("data_plane", &["traffic", "wire", "auth", "cache", "http2", "compress", "runtime", "base"], &[]),
     (
         "control_plane",
-        &["traffic", "tls", "wire", "auth", "config", "base"],
+        &["traffic", "tls", "wire", "auth", "cache", "config", "base"],
         &["serde", "serde_json", "tokio", "rustls", "h2", "hickory-resolver"],
     ),
     (

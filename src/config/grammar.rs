@@ -108,9 +108,10 @@ pub(crate) static ROOT: Node = Node {
         many("mtls", "mtls", &MTLS),
         many("consumer", "consumers", &CONSUMER),
         many("limit", "limit", &LIMIT),
+        many("cache", "caches", &CACHE),
         many("site", "sites", &SITE),
     ],
-    later: &["cache", "store", "oidc", "acme", "discovery", "tracing"],
+    later: &["store", "oidc", "acme", "discovery", "tracing"],
     ..EMPTY
 };
 
@@ -395,6 +396,7 @@ static SITE: Node = Node {
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
         many("limit", "limit", &LIMIT),
+        value("cache"),
         many("route", "routes", &ROUTE),
     ],
     later: POLICIES,
@@ -604,7 +606,6 @@ const POLICIES: &[&str] = &[
     "hmac",
     "oidc",
     "quota",
-    "cache",
     "decompress",
     "validate",
     "transform",
@@ -640,10 +641,13 @@ static ROUTE: Node = Node {
         one("authenticate", &AUTHENTICATE),
         one("authorize", &AUTHORIZE),
         many("limit", "limit", &LIMIT),
+        value("cache"),
     ],
     later: POLICIES,
     ..EMPTY
 };
+
+static CACHE: Node = Node { args: &["name"], children: &[value("memory")], later: &["disk"], ..EMPTY };
 
 static MATCH: Node = Node {
     children: &[

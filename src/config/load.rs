@@ -136,6 +136,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         compress: None,
         authenticate: None,
         authorize: None,
+        cache: None,
         origin: origin.clone(),
     };
     Config {
@@ -196,6 +197,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
         mtls: Vec::new(),
         consumers: Vec::new(),
         limit: Vec::new(),
+        caches: Vec::new(),
         sites: vec![Site {
             names: vec![SiteName::Any],
             listeners: Vec::new(),
@@ -208,6 +210,7 @@ fn http_from_args<T: Clone + Into<Target>>(listen: &[Address], upstreams: &[T]) 
             compress: None,
             authenticate: None,
             authorize: None,
+            cache: None,
             routes: vec![route],
             origin,
         }],

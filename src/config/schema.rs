@@ -5,8 +5,8 @@
 
 use crate::literal::Bytes;
 use crate::model::{
-    AccessLog, Admin, Basic, Consumer, Decisions, DnsSettings, ForwardAuth, HashKey, Introspect, Io, Jwt,
-    Keys, Limit, Listener, Mtls, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
+    AccessLog, Admin, Basic, Cache, Consumer, Decisions, DnsSettings, ForwardAuth, HashKey, Introspect, Io,
+    Jwt, Keys, Limit, Listener, Mtls, Overload, Site, SiteName, StatusSet, Tcp, Udp, Upstream, Workers,
 };
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -14,10 +14,11 @@ use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
 /// Members without a default, by type.
-const REQUIRED: [(&str, &[&str]); 30] = [
+const REQUIRED: [(&str, &[&str]); 31] = [
     ("Jwt", &["name", "algorithms"]),
     ("Keys", &["name", "file"]),
     ("Consumer", &["name"]),
+    ("Cache", &["name"]),
     ("Basic", &["name", "file"]),
     ("ForwardAuth", &["name", "url"]),
     ("Mtls", &["name"]),
@@ -74,6 +75,7 @@ pub fn schema() -> Value {
     property("mtls", generator.subschema_for::<Vec<Mtls>>());
     property("consumers", generator.subschema_for::<Vec<Consumer>>());
     property("limit", generator.subschema_for::<Vec<Limit>>());
+    property("caches", generator.subschema_for::<Vec<Cache>>());
     property("sites", generator.subschema_for::<Vec<Site>>());
     let mut definitions = generator.take_definitions(true);
     for (name, definition) in &mut definitions {

@@ -80,6 +80,9 @@ impl Config {
         if !self.limit.is_empty() {
             put("limit", serde_json::to_value(&self.limit));
         }
+        if !self.caches.is_empty() {
+            put("caches", serde_json::to_value(&self.caches));
+        }
         put("sites", serde_json::to_value(&self.sites));
         Value::Object(root)
     }

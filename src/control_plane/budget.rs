@@ -182,6 +182,7 @@ fn fixed_rows(snapshot: &Snapshot, limits: &Limits, (workers, of_worker): (u64, 
     let routes = snapshot.routes.len() as u64;
     let udp = snapshot.listeners.iter().filter(|listener| listener.datagrams().is_some()).count() as u64;
     let log = if snapshot.access_log { workers } else { 0 };
+    let kept = snapshot.caches.iter().map(|store| store.bytes_max).sum();
     let rows = [
         Row::fixed("the process itself", 1, PROCESS_BYTES),
         Row::fixed("receive buffers of a worker", workers, of_worker.receive_bytes),
@@ -190,6 +191,7 @@ fn fixed_rows(snapshot: &Snapshot, limits: &Limits, (workers, of_worker): (u64, 
         Row::fixed("log ring of a worker", log, limits.log_ring_bytes.into()),
         Row::fixed("recent decisions of a worker", workers, snapshot.recent.bytes_max.into()),
         Row::fixed("counts per client address", 1, Clients::BYTES),
+        Row::fixed("responses that caches keep", 1, kept),
         Row::fixed("routes", routes, ROUTE_BYTES),
         Row::fixed("histograms of a route and worker", routes * workers, size_of::<RouteShard>() as u64),
         Row::fixed("endpoints", endpoints as u64, ENDPOINT_BYTES),

@@ -72,6 +72,8 @@ pub(crate) struct Exchange {
     pub(crate) abort_on_close: bool,
     /// What is known of it as a call of gRPC.
     pub(crate) call: Call,
+    /// What the cache of the route has to do with it. Boxed, because most routes have none.
+    pub(crate) stored: Option<Box<crate::stored::State>>,
     /// Seconds for `Retry-After` of our own answer; 0 leaves it out.
     pub(crate) retry_after: u32,
 }
@@ -240,6 +242,7 @@ impl Exchange {
             is_flow: false,
             abort_on_close: false,
             call: Call::default(),
+            stored: None,
             retry_after: 0,
         }
     }
@@ -295,6 +298,7 @@ impl Exchange {
         self.caller.clear();
         self.tally.clear();
         self.response_edits.clear();
+        self.stored = None;
         self.failed.clear();
         self.tried.clear();
         self.upload.replay.clear();

@@ -27,6 +27,7 @@ mod secure;
 mod serve;
 mod session;
 mod settle;
+mod stored;
 mod tunnel;
 mod udp;
 mod upstream;

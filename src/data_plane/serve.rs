@@ -14,6 +14,7 @@ use crate::overload;
 use crate::relay;
 use crate::respond;
 use crate::session;
+use crate::stored;
 use crate::upstream::admission::{self, Load};
 use crate::upstream::{self, lease::Lease};
 use base::Instant;
@@ -112,7 +113,11 @@ async fn run(conn: &Client, x: &mut Exchange) -> Result<Next, Fault> {
     x.phases.mark(Phase::Filter, conn.worker.rt.now());
 
     match &route.action {
-        Action::Forward(split) => forward(conn, x, route, split).await,
+        Action::Forward(split) => match &route.cache {
+            None => forward(conn, x, route, split).await,
+            // Boxed: routes without a cache shall not carry its state.
+            Some(store) => Box::pin(stored::serve(conn, x, route, split, store)).await,
+        },
         Action::Respond(response) => Box::pin(respond::fixed(conn, x, route, response)).await,
         Action::Redirect(redirect) => Box::pin(respond::redirect(conn, x, route, redirect)).await,
     }
@@ -153,7 +158,12 @@ enum Attempted {
 }
 
 /// Tries endpoints until one answers or the retry rules say that no other may be asked.
-async fn forward(conn: &Client, x: &mut Exchange, route: &Route, split: &Split) -> Result<Next, Fault> {
+pub(crate) async fn forward(
+    conn: &Client,
+    x: &mut Exchange,
+    route: &Route,
+    split: &Split,
+) -> Result<Next, Fault> {
     let worker = &*conn.worker;
     overload::admit(worker)?;
     let generation = Rc::clone(&x.generation);
@@ -325,6 +335,13 @@ async fn conclude(
         return Ok(Attempted::Again { pause });
     }
     let Asked { lease, load } = asked;
+    if x.stored.is_some()
+        && let Some(answer) = stored::on_response(conn, x)
+    {
+        relay::give_back_unread(conn, x, upstream, lease);
+        drop(load);
+        return Ok(Attempted::Done(Box::pin(stored::deliver(conn, x, route, answer)).await?));
+    }
     Ok(Attempted::Done(relay::response(conn, x, upstream, load, lease).await?))
 }
 

@@ -278,6 +278,12 @@ causes! {
     Preflight = "preflight", Ringway, Filter, 204, "";
     /// The route answers by itself.
     FixedResponse = "fixed_response", Ringway, Filter, 200, "";
+    /// A kept response was the answer.
+    CacheHit = "cache_hit", Ringway, Filter, 200, "";
+    /// A kept response was the answer although it is no longer fresh.
+    CacheStale = "cache_stale", Ringway, Filter, 200, "";
+    /// The client wants a kept response only, and there is none.
+    NotCached = "not_cached", Downstream, Filter, 504, "";
     /// The route redirects.
     Redirect = "redirect", Ringway, Filter, 308, "";
     /// The node is overloaded and takes no more requests for now.

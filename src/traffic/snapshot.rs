@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// By [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
+    /// Stores of responses; those whose name and size stay are carried from generation to generation.
+    pub caches: Vec<Arc<cache::Store>>,
     /// The policies that filters of the routes ask.
     pub access: Access,
     /// The limits that filters of the routes ask.
@@ -331,6 +333,8 @@ pub struct Route {
     pub abort_on_close: Option<bool>,
     /// Calls of browsers are made calls of gRPC, and their answers made what browsers read.
     pub grpc_web: bool,
+    /// Keeps responses for other requests; `None`: nothing is looked up and nothing is kept.
+    pub cache: Option<Arc<cache::Store>>,
     /// Request body in bytes; `u64::MAX` is unlimited.
     pub body_bytes_max: u64,
     pub stats: Arc<RouteStats>,

@@ -15,6 +15,7 @@ mod activation;
 mod admission;
 mod balancing;
 mod basic;
+mod caching;
 mod compression;
 mod cors;
 mod datagrams;

@@ -6,6 +6,7 @@
 mod access;
 mod action;
 mod admission;
+mod cache;
 mod compress;
 mod cors;
 mod dns;

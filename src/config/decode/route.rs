@@ -33,6 +33,7 @@ impl Decoder<'_> {
         let headers = self.headers(scope);
         let (cors, compress) = (self.cors(scope), self.compress(scope));
         let (authenticate, authorize) = (self.authenticate(scope), self.authorize(scope));
+        let cache = self.text(scope, "cache");
         Some(Route {
             matcher: matcher?,
             priority,
@@ -52,6 +53,7 @@ impl Decoder<'_> {
             authenticate,
             authorize,
             limit: self.limit_uses(scope),
+            cache,
             origin: self.origin(scope),
         })
     }

@@ -36,6 +36,7 @@ impl Decoder<'_> {
             authenticate: self.authenticate(scope),
             authorize: self.authorize(scope),
             limit: self.limit_uses(scope),
+            cache: self.text(scope, "cache"),
             routes: scope.members("routes").iter().filter_map(|route| self.route(route)).collect(),
             origin: self.origin(scope),
         }

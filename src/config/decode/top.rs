@@ -32,6 +32,7 @@ impl Decoder<'_> {
             mtls: scope.members("mtls").iter().map(|one| self.mtls(one)).collect(),
             consumers: scope.members("consumers").iter().map(|one| self.consumer(one)).collect(),
             limit: scope.members("limit").iter().map(|limit| self.limit(limit)).collect(),
+            caches: scope.members("caches").iter().map(|cache| self.cache(cache)).collect(),
             sites: scope.members("sites").iter().map(|site| self.site(site)).collect(),
             provenance: self.provenance.clone(),
         }

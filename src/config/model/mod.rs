@@ -7,6 +7,7 @@
 mod access;
 mod admin;
 mod admission;
+mod cache;
 mod compress;
 mod cors;
 mod dns;
@@ -35,6 +36,7 @@ pub use access::{
 };
 pub use admin::{AccessLog, AccessLogFormat, AccessLogTarget, Admin, Decisions, Io, Workers};
 pub use admission::{AdaptiveConcurrency, BreakerScope, CircuitBreaker, RetryBudget, UpstreamLimits};
+pub use cache::Cache;
 pub use compress::{Compress, CompressCoding, CompressLevel};
 pub use cors::Cors;
 pub use dns::{Addresses, Dns, DnsServer, DnsSettings};
@@ -116,6 +118,8 @@ pub struct Config {
     pub mtls: Vec<Mtls>,
     /// Callers by name.
     pub consumers: Vec<Consumer>,
+    /// Stores of responses.
+    pub caches: Vec<Cache>,
     /// Limits by name.
     pub limit: Vec<Limit>,
     /// Virtual hosts; at least one where there is an entry point for HTTP.
@@ -165,6 +169,7 @@ impl Config {
             origins.push(&mut consumer.origin);
             origins.extend(consumer.credentials.iter_mut().map(|credential| &mut credential.origin));
         }
+        origins.extend(config.caches.iter_mut().map(|cache| &mut cache.origin));
         origins.extend(config.limit.iter_mut().map(|limit| &mut limit.origin));
         for site in &mut config.sites {
             origins.push(&mut site.origin);

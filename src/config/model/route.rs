@@ -60,6 +60,9 @@ pub struct Route {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Limit>")]
     pub limit: Vec<LimitUse>,
+    /// The cache that keeps responses, or `off`. Default: as the site says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     #[serde(skip)]
     pub origin: Origin,
 }
@@ -78,6 +81,12 @@ impl Route {
     /// Who must show a credential: as the route says, else the site.
     pub fn authenticate<'s>(&'s self, site: &'s Site) -> Option<&'s Authenticate> {
         self.authenticate.as_ref().or(site.authenticate.as_ref())
+    }
+
+    /// The cache that keeps responses: as the route says, else the site.
+    pub fn cache<'s>(&'s self, site: &'s Site) -> Option<&'s str> {
+        let named = self.cache.as_ref().or(site.cache.as_ref())?;
+        (named != super::Cache::OFF).then_some(named)
     }
 
     /// How failed attempts are repeated.

@@ -40,6 +40,9 @@ pub struct Site {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<Limit>")]
     pub limit: Vec<LimitUse>,
+    /// The cache of its routes, unless they say otherwise. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<String>,
     /// Sorted by specificity when compiled; the order of the text does not matter.
     pub routes: Vec<Route>,
     #[serde(skip)]

@@ -5,6 +5,7 @@
 mod access;
 mod admission;
 mod balance;
+mod cache;
 mod entry;
 mod health;
 mod hedge;
@@ -37,6 +38,7 @@ pub(crate) fn validate(config: &Config, is_whole: bool) -> Vec<Problem> {
     check.settings();
     check.access(is_whole);
     check.limits(is_whole);
+    check.caches(is_whole);
     check.names();
     check.balance();
     check.tcp();

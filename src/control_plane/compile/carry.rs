@@ -31,6 +31,7 @@ pub(super) struct Carried<'s> {
     flows: HashMap<&'s str, &'s Arc<FlowStats>>,
     access: Option<&'s Access>,
     limiters: HashMap<&'s str, &'s Arc<Limiter>>,
+    caches: HashMap<&'s str, &'s Arc<cache::Store>>,
     /// Of UDP listeners.
     datagrams: HashMap<&'s str, &'s Arc<UdpStats>>,
 }
@@ -41,6 +42,7 @@ impl<'s> Carried<'s> {
         let Some(previous) = previous else { return carried };
         carried.access = Some(&previous.access);
         carried.limiters.extend(previous.limiters.iter().map(|limiter| (&*limiter.name, limiter)));
+        carried.caches.extend(previous.caches.iter().map(|store| (&*store.name, store)));
         for upstream in &previous.upstreams {
             carried.upstreams.insert(&upstream.name, upstream);
             for endpoint in &upstream.endpoints {
@@ -60,6 +62,11 @@ impl<'s> Carried<'s> {
 
     pub(super) fn cell(&self, upstream: &str, addr: &Addr) -> Option<Arc<EndpointCell>> {
         self.cells.get(&(upstream, addr)).map(|cell| Arc::clone(cell))
+    }
+
+    /// The store of that name, with what it keeps, if its size stays.
+    pub(super) fn cache(&self, name: &str, bytes_max: u64) -> Option<Arc<cache::Store>> {
+        self.caches.get(name).filter(|store| store.bytes_max == bytes_max).map(|store| Arc::clone(store))
     }
 
     pub(super) fn jwt(&self, name: &str) -> Option<&'s Arc<JwtPolicy>> {

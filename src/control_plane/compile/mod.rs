@@ -115,7 +115,8 @@ pub(crate) fn compile_live(
         .collect();
     let access = compiler.access();
     let mut limiters = limit::Limiters::default();
-    let (routes, places) = compiler.routes(&by_name, &access, &mut limiters);
+    let caches = compiler.caches();
+    let (routes, places) = compiler.routes(&by_name, &access, &mut limiters, &caches);
     let mut listeners = compiler.listeners(&routes, &places);
     compiler.passthrough(&by_name, &mut listeners);
     compiler.datagrams(&by_name, &mut listeners);
@@ -135,6 +136,7 @@ pub(crate) fn compile_live(
         next_socket,
         routes,
         upstreams,
+        caches,
         access,
         limiters: limiters.into_all(),
         // Whoever writes the log is started with the process.
@@ -171,6 +173,15 @@ impl Compiler<'_> {
             idle_per_endpoint_max: self.share(defaults.idle_per_endpoint_max.into()),
             ..defaults
         }
+    }
+
+    /// The stores of responses; those of the previous generation where name and size are the same.
+    fn caches(&self) -> Vec<Arc<cache::Store>> {
+        let store = |written: &config::model::Cache| {
+            let (name, bytes) = (&*written.name, written.memory.0);
+            self.carried.cache(name, bytes).unwrap_or_else(|| Arc::new(cache::Store::new(name, bytes)))
+        };
+        self.config.caches.iter().map(store).collect()
     }
 
     /// One worker's part of `total`, rounded up.

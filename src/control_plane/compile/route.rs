@@ -28,6 +28,7 @@ impl<'c> Compiler<'c> {
         upstreams: &HashMap<&str, UpstreamId>,
         access: &Access,
         limiters: &mut Limiters,
+        caches: &[Arc<cache::Store>],
     ) -> (Vec<Route>, Vec<Place<'c>>) {
         let sites = self.config.sites.iter();
         let places: Vec<_> =
@@ -46,7 +47,6 @@ impl<'c> Compiler<'c> {
             routes.push(Route {
                 id: RouteId(u32::try_from(routes.len()).unwrap_or(u32::MAX)),
                 origin: origin(&route.origin),
-                action,
                 chain,
                 timeouts: RouteTimeouts {
                     total: route.total(site),
@@ -58,9 +58,15 @@ impl<'c> Compiler<'c> {
                 compression: route.compress(site).map(|written| Box::new(super::compress::rules(written))),
                 abort_on_close: route.abort_on_close,
                 grpc_web: route.grpc_web,
+                cache: route
+                    .cache(site)
+                    .filter(|_| matches!(action, Action::Forward(_)))
+                    .and_then(|name| caches.iter().find(|store| *store.name == *name))
+                    .map(Arc::clone),
                 body_bytes_max: self.body_bytes_max(place),
                 stats: self.carried.stats(&name).unwrap_or_else(|| Arc::new(RouteStats::new(self.workers))),
                 name: name.into(),
+                action,
             });
             kept.push(place);
         }

@@ -39,6 +39,7 @@ pub(crate) fn collect(node: &Node, format: Format) -> String {
     super::callers::collect(&mut out, node, &snapshot);
     super::limits::collect(&mut out, &snapshot, node.now());
     super::compression::collect(&mut out, node, &snapshot);
+    super::caches::collect(&mut out, &snapshot);
     super::admission::collect(&mut out, &snapshot, node.now());
     idle_connections(&mut out, node, &snapshot);
     hedging(&mut out, &snapshot);

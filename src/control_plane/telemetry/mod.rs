@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 mod admission;
 mod balance;
+mod caches;
 mod callers;
 mod compression;
 mod datagrams;

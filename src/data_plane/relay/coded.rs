@@ -168,6 +168,10 @@ pub(super) async fn rest_of_response(
         let part = body.read(&mut buf).map_err(Cause::of_response_body)?;
         worker.stats.copied_bytes.add(part.payload.len() as u64);
         let payload = &buf[part.payload];
+        // What is kept is what the endpoint sent; each client's copy is coded on its way.
+        if let Some(stored) = &mut x.stored {
+            stored.take(payload);
+        }
         let out = coder.code(payload, part.done)?;
         count(conn, x, payload.len(), out.len());
         let trailers =

@@ -12,7 +12,9 @@ mod response;
 mod trailers;
 mod upload;
 
-pub(crate) use response::{finish_downstream, keeps, response, settle_request_body};
+pub(crate) use response::{
+    finish_downstream, flush_downstream, give_back_unread, keeps, response, settle_request_body,
+};
 pub(crate) use trailers::{Trailers, announce as announce_trailers, are_asked_for};
 pub(crate) use upload::{UploadFault, UploadLimits, upload};
 

@@ -10,6 +10,7 @@ use crate::pace::{self, Pace, SendFault};
 use crate::respond::write_connection_fields;
 use crate::serve::{Fault, Next};
 use crate::session;
+use crate::stored;
 use crate::tunnel;
 use crate::upstream::admission::Load;
 use crate::upstream::lease::Lease;
@@ -67,6 +68,9 @@ pub(crate) async fn response(
         }
     };
     let payload = &arrived[payload];
+    if let Some(stored) = &mut x.stored {
+        stored.take(payload);
+    }
     let mut coded = Vec::new();
     let payload = match &mut coder {
         None => {
@@ -108,6 +112,9 @@ pub(crate) async fn response(
         (tail, complete) = (rest.tail, true);
     }
     drop(coder);
+    if x.stored.is_some() {
+        stored::complete(x);
+    }
     x.phases.mark(Phase::Receive, worker.rt.now());
 
     let reusable = UpstreamUse {
@@ -145,6 +152,22 @@ fn begin_coding(conn: &Client, x: &mut Exchange, bytes: &mut HeadBytes) -> Optio
     coded::begin(conn, x, rules, head)
 }
 
+/// Returns the connection of a response that nobody reads, if it has no body: then it can carry another request.
+pub(crate) fn give_back_unread(conn: &Client, x: &Exchange, upstream: &Upstream, lease: Lease) {
+    let behind = x.response_bytes.as_slice().len() > x.response.head_bytes as usize;
+    let reusable = UpstreamUse {
+        upstream_wants: x.response.keep_alive,
+        request_sent: x.upload.queued,
+        response_read: x.response.body == BodyLength::None,
+        excess_bytes: behind || !lease.stream.is_quiet(),
+        upgrade_asked: x.head.upgrade.is_some(),
+    }
+    .is_reusable();
+    if reusable {
+        lease.give_back(conn, upstream, x.response.idle_timeout);
+    }
+}
+
 /// What is known when the endpoint has sent the last byte of a body.
 pub(super) struct Rest {
     /// What was seen behind the body.
@@ -173,6 +196,7 @@ async fn rest_of_response(
         && x.call.dressed().is_none()
         && conn.stream.can_splice()
         && lease.stream.is_plain();
+    may_splice &= x.stored.as_ref().is_none_or(|stored| !stored.is_filling());
     loop {
         flush_downstream(conn, &mut pace, x.deadline).await?;
         if may_splice && piped::is_worthwhile(body, x.bytes_out) {
@@ -206,6 +230,9 @@ async fn rest_of_response(
         let part = body.read(&mut buf).map_err(Cause::of_response_body)?;
         x.bytes_out += part.payload.len() as u64;
         worker.stats.copied_bytes.add(part.payload.len() as u64);
+        if let Some(stored) = &mut x.stored {
+            stored.take(&buf[part.payload.clone()]);
+        }
         let excess = part.consumed < received;
         let trailers =
             if part.done { trailers_for(conn, x, framing, body, upstream, lease)? } else { Trailers::NONE };
@@ -448,6 +475,9 @@ fn write_response_head(
         encode::field(out, name, value);
     }
     session::write_set_cookie(out, conn, x);
+    if let Some(stored) = &x.stored {
+        stored.write_status(out, response.head.status);
+    }
     if !has_date {
         let now = conn.worker.rt.wall_nanos();
         conn.worker.date.with(now, |date| encode::field(out, b"Date", date.as_bytes()));
