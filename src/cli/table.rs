@@ -29,6 +29,11 @@ pub(crate) fn table(heading: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// As text without what could move the cursor of a terminal: hosts and paths are what clients send.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 fn is_number(cell: &str) -> bool {
     cell.starts_with(|first: char| first.is_ascii_digit()) && !cell.contains(':') || cell == "-"
 }

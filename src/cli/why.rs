@@ -4,7 +4,7 @@ use crate::args::Why;
 use crate::ask::{AskError, ask};
 use crate::exit::{Exit, complain, print};
 use crate::status::{not_asked, place};
-use crate::table::{ago, micros, table};
+use crate::table::{ago, micros, printable, table};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -118,7 +118,7 @@ fn asked(told: &Value) -> String {
         return format!("a {} of bytes that were passed through", word(&told["subject"]));
     }
     let parts = [&told["method"], &told["host"], &told["path"], &told["protocol"]];
-    let [method, host, path, protocol] = parts.map(|part| part.as_str().unwrap_or_default());
+    let [method, host, path, protocol] = parts.map(|part| printable(part.as_str().unwrap_or_default()));
     format!("{method} {host}{path} {protocol}").trim().to_owned()
 }
 
@@ -177,10 +177,8 @@ fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
 }
 
-/// As text without what could move the cursor of a terminal: hosts and paths are what clients send.
 fn word(value: &Value) -> String {
-    let text = value.as_str().unwrap_or("-");
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    printable(value.as_str().unwrap_or("-"))
 }
 
 #[cfg(test)]

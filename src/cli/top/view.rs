@@ -1,6 +1,6 @@
 //! What is shown: two samples of the admin API become the lines of a screen. No terminal, no clock, no sockets.
 
-use crate::table::{ago, micros};
+use crate::table::{ago, micros, printable};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -97,7 +97,7 @@ pub(super) fn endpoints(before: &Sample, now: &Sample, wanted: &Wanted) -> Vec<R
                 state: format!("{}{}", word(&endpoint["state"]), since.unwrap_or_default()),
                 in_flight: number(&endpoint["in_flight"]),
                 latency_us: number(&endpoint["latency_us"]),
-                reason: endpoint["reason"].as_str().map(clean).unwrap_or_default(),
+                reason: endpoint["reason"].as_str().map(printable).unwrap_or_default(),
                 upstream: name,
                 address,
             }
@@ -258,7 +258,7 @@ fn workers(before: &Sample, now: &Sample) -> Vec<String> {
 fn endpoint_lines(rows: &[Row], wanted: &Wanted, room: usize) -> Vec<String> {
     let mut title = format!("by {}", wanted.sort.name());
     if !wanted.filter.is_empty() {
-        title = format!("{title}, with \"{}\"", clean(&wanted.filter));
+        title = format!("{title}, with \"{}\"", printable(&wanted.filter));
     }
     let mut lines = vec![format!(
         "  {:<16} {:<24} {:<20} {:>9} {:>9} {:>9} {:>9}  {title}",
@@ -428,12 +428,7 @@ fn number(value: &Value) -> u64 {
 }
 
 fn word(value: &Value) -> String {
-    value.as_str().map_or_else(|| "-".to_owned(), clean)
-}
-
-/// Without what could move the cursor: hosts and paths are what clients send.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    value.as_str().map_or_else(|| "-".to_owned(), printable)
 }
 
 #[cfg(test)]
