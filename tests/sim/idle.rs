@@ -54,7 +54,10 @@ async fn serve(world: &World, stream: &Stream, idle: &Cell<Duration>) {
         let Ok(asked) = incoming.request().await else { return };
         world.ledger.seen(&asked.id, &asked.method);
         let manner = Manner::Terse { think_max: Duration::ZERO };
-        if !upstream::honest(world, stream, &mut incoming, &asked, manner).await {
+        if !matches!(
+            upstream::honest(world, stream, &mut incoming, &asked, manner).await,
+            upstream::After::Keep
+        ) {
             return;
         }
     }

@@ -125,34 +125,28 @@ pub(crate) async fn serve(world: &World, stream: Stream, manner: Manner) {
             Manner::Bulky if world.random(3) == 0 => &BULKY_TRICKS,
             _ => &[],
         };
-        let keeps = if !tricks.is_empty() {
+        let after = if !tricks.is_empty() {
             let trick = tricks[world.random_size(tricks.len())];
             world.ledger.count(format!("{trick:?}"));
-            match play(world, &stream, &mut incoming, &asked, trick, manner).await {
-                After::Keep => true,
-                After::Close => false,
-                After::Poisoned => {
-                    poisoned(world, &mut incoming, &poison_name(&asked)).await;
-                    false
-                }
-                After::Reset => {
-                    reset = true;
-                    false
-                }
-            }
+            play(world, &stream, &mut incoming, &asked, trick, manner).await
         } else {
             honest(world, &stream, &mut incoming, &asked, manner).await
         };
-        if !keeps {
-            break;
+        match after {
+            After::Keep => continue,
+            After::Close => {}
+            After::Poisoned => poisoned(world, &mut incoming, &poison_name(&asked)).await,
+            After::Reset => reset = true,
         }
+        break;
     }
     if reset {
         stream.reset();
     }
 }
 
-enum After {
+/// What becomes of a connection behind an answer.
+pub(crate) enum After {
     Keep,
     Close,
     Reset,
@@ -210,15 +204,15 @@ async fn take_body(world: &World, incoming: &mut Incoming<'_>, asked: &Asked) ->
     }
 }
 
-/// Reads the body, thinks, answers; whether the connection lasts.
+/// Reads the body, thinks, answers.
 pub(crate) async fn honest(
     world: &World,
     stream: &Stream,
     incoming: &mut Incoming<'_>,
     asked: &Asked,
     manner: Manner,
-) -> bool {
-    let Some(seen) = take_body(world, incoming, asked).await else { return false };
+) -> After {
+    let Some(seen) = take_body(world, incoming, asked).await else { return After::Close };
     let think_max = match manner {
         Manner::Honest { think_max } | Manner::Terse { think_max } => think_max,
         Manner::Hostile | Manner::Bulky => Duration::from_millis(20),
@@ -230,7 +224,7 @@ pub(crate) async fn honest(
     if matches!(manner, Manner::Terse { .. }) {
         let answer = Answer::of(world, asked, Some(seen), 200, world.random_size(1000), true);
         stream.write(|out| out.extend_from_slice(&answer.bytes));
-        return stream.flushed(0).await.is_ok() && answer.keeps;
+        return after(&answer, stream.flushed(0).await.is_ok());
     }
     let answer = match manner {
         Manner::Bulky => {
@@ -239,7 +233,16 @@ pub(crate) async fn honest(
         }
         _ => Answer::any(world, asked, Some(seen)),
     };
-    write_in_pieces(world, stream, &answer.bytes).await && answer.keeps
+    after(&answer, write_in_pieces(world, stream, &answer.bytes).await)
+}
+
+/// Whoever cannot send the rest must not end in good order: that would be the end of a body without a length.
+fn after(answer: &Answer, is_sent: bool) -> After {
+    match (is_sent, answer.keeps) {
+        (false, _) => After::Reset,
+        (true, false) => After::Close,
+        (true, true) => After::Keep,
+    }
 }
 
 /// A complete response.
