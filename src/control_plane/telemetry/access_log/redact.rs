@@ -1,5 +1,6 @@
 //! Credentials in query strings, which are not for logs (R167).
 
+use memchr::{memchr, memchr2, memrchr2};
 use std::borrow::Cow;
 
 /// Names of parameters whose values are credentials, in lower case. Those of OAuth 2.0 and OpenID Connect, of signed URLs
@@ -47,47 +48,48 @@ const CREDENTIALS: [&str; 36] = [
 const NAME_BYTES_MAX: usize = 3 * 20;
 
 /// The query with `*` in place of the values of credentials; never longer than it was.
+///
+/// Every line of the log with a query comes through here, so it looks for `=` first and at names only where there is one.
 pub(super) fn query(query: &[u8]) -> Cow<'_, [u8]> {
-    let mut parts = query.split(|byte| matches!(byte, b'&' | b';'));
-    if !parts.any(is_credential) {
+    let mut shown = Vec::new();
+    // What is behind the last value that was left out, and behind the last separator.
+    let (mut rest, mut start) = (0, 0);
+    while let Some(at) = memchr(b'=', &query[start..]) {
+        let equals = start + at;
+        let name = &query[start..equals];
+        let name = &name[memrchr2(b'&', b';', name).map_or(0, |separator| separator + 1)..];
+        let value = &query[equals + 1..];
+        let end = equals + 1 + memchr2(b'&', b';', value).unwrap_or(value.len());
+        if end > equals + 1 && is_credential(name) {
+            shown.extend_from_slice(&query[rest..=equals]);
+            shown.push(b'*');
+            rest = end;
+        }
+        start = query.len().min(end + 1);
+    }
+    if rest == 0 {
         return Cow::Borrowed(query);
     }
-    let mut out = Vec::with_capacity(query.len());
-    let mut rest = query;
-    while !rest.is_empty() {
-        let end = rest.iter().position(|byte| matches!(byte, b'&' | b';')).unwrap_or(rest.len());
-        let (part, behind) = rest.split_at(end);
-        if is_credential(part) {
-            let name = part.iter().position(|byte| *byte == b'=').unwrap_or(part.len());
-            out.extend_from_slice(&part[..name]);
-            out.extend_from_slice(b"=*");
-        } else {
-            out.extend_from_slice(part);
-        }
-        let (separator, behind) = behind.split_at(behind.len().min(1));
-        out.extend_from_slice(separator);
-        rest = behind;
-    }
-    Cow::Owned(out)
+    shown.extend_from_slice(&query[rest..]);
+    Cow::Owned(shown)
 }
 
 /// The same for the query of an address, such as that of a `Referer`.
 pub(super) fn address(address: &[u8]) -> Cow<'_, [u8]> {
-    let Some(mark) = address.iter().position(|byte| *byte == b'?') else { return Cow::Borrowed(address) };
+    let Some(mark) = memchr(b'?', address) else { return Cow::Borrowed(address) };
     match query(&address[mark + 1..]) {
         Cow::Borrowed(_) => Cow::Borrowed(address),
         Cow::Owned(shown) => Cow::Owned([&address[..=mark], &shown].concat()),
     }
 }
 
-/// Whether it is `NAME=VALUE` with the name of a credential, however that is written, and a value.
-fn is_credential(part: &[u8]) -> bool {
-    let Some(equals) = part.iter().position(|byte| *byte == b'=') else { return false };
-    if equals == 0 || equals > NAME_BYTES_MAX || equals + 1 == part.len() {
+/// Whether it is the name of a credential, however that is written.
+fn is_credential(written: &[u8]) -> bool {
+    let mut name = [0; NAME_BYTES_MAX];
+    if written.is_empty() || written.len() > name.len() {
         return false;
     }
-    let mut name = Vec::with_capacity(equals);
-    let mut bytes = part[..equals].iter().copied();
+    let (mut length, mut bytes) = (0, written.iter().copied());
     while let Some(byte) = bytes.next() {
         let decoded = match byte {
             b'%' => match (bytes.next().and_then(hex), bytes.next().and_then(hex)) {
@@ -96,9 +98,10 @@ fn is_credential(part: &[u8]) -> bool {
             },
             byte => byte,
         };
-        name.push(decoded.to_ascii_lowercase());
+        name[length] = decoded.to_ascii_lowercase();
+        length += 1;
     }
-    CREDENTIALS.binary_search_by(|known| known.as_bytes().cmp(&name)).is_ok()
+    CREDENTIALS.binary_search_by(|known| known.as_bytes().cmp(&name[..length])).is_ok()
 }
 
 fn hex(byte: u8) -> Option<u8> {
