@@ -4,7 +4,7 @@ use memchr::{memchr, memchr2, memrchr2};
 use std::borrow::Cow;
 
 /// Names of parameters whose values are credentials, in lower case. Those of OAuth 2.0 and OpenID Connect, of signed URLs
-/// (AWS, Google, Azure), and what APIs commonly call theirs. Sorted.
+/// (AWS, Google, Azure), and what APIs commonly call theirs.
 const CREDENTIALS: [&str; 36] = [
     "access_token",
     "api-key",
@@ -44,8 +44,24 @@ const CREDENTIALS: [&str; 36] = [
     "x-goog-signature",
 ];
 
-/// No name above is longer, even if all of it is percent-encoded.
-const NAME_BYTES_MAX: usize = 3 * 20;
+/// No name above is longer.
+const NAME_BYTES_MAX: usize = 20;
+
+/// First letters of the names of each length, a bit per letter: nearly all parameters are told apart by these alone.
+const FIRST_LETTERS: [u32; NAME_BYTES_MAX + 1] = {
+    let (mut letters, mut at) = ([0; NAME_BYTES_MAX + 1], 0);
+    while at < CREDENTIALS.len() {
+        let name = CREDENTIALS[at].as_bytes();
+        letters[name.len()] |= letter(name[0]);
+        at += 1;
+    }
+    letters
+};
+
+/// The bit of a letter, none of anything else.
+const fn letter(byte: u8) -> u32 {
+    if byte.is_ascii_alphabetic() { 1 << (byte.to_ascii_lowercase() - b'a') } else { 0 }
+}
 
 /// The query with `*` in place of the values of credentials; never longer than it was.
 ///
@@ -85,10 +101,10 @@ pub(super) fn address(address: &[u8]) -> Cow<'_, [u8]> {
 
 /// Whether it is the name of a credential, however that is written.
 fn is_credential(written: &[u8]) -> bool {
-    let mut name = [0; NAME_BYTES_MAX];
-    if written.is_empty() || written.len() > name.len() {
-        return false;
+    if memchr(b'%', written).is_none() {
+        return is_known(written);
     }
+    let mut name = [0; NAME_BYTES_MAX];
     let (mut length, mut bytes) = (0, written.iter().copied());
     while let Some(byte) = bytes.next() {
         let decoded = match byte {
@@ -98,10 +114,18 @@ fn is_credential(written: &[u8]) -> bool {
             },
             byte => byte,
         };
-        name[length] = decoded.to_ascii_lowercase();
+        let Some(place) = name.get_mut(length) else { return false };
+        *place = decoded;
         length += 1;
     }
-    CREDENTIALS.binary_search_by(|known| known.as_bytes().cmp(&name[..length])).is_ok()
+    is_known(&name[..length])
+}
+
+/// Whether it is one of [`CREDENTIALS`] in any case.
+fn is_known(name: &[u8]) -> bool {
+    let (Some(letters), Some(first)) = (FIRST_LETTERS.get(name.len()), name.first()) else { return false };
+    letters & letter(*first) != 0
+        && CREDENTIALS.iter().any(|known| known.as_bytes().eq_ignore_ascii_case(name))
 }
 
 fn hex(byte: u8) -> Option<u8> {
