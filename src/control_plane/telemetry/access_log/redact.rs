@@ -1,6 +1,5 @@
 //! Credentials in query strings, which are not for logs (R167).
 
-use memchr::{memchr, memchr2, memrchr2};
 use std::borrow::Cow;
 
 /// Names of parameters whose values are credentials, in lower case. Those of OAuth 2.0 and OpenID Connect, of signed URLs
@@ -65,23 +64,27 @@ const fn letter(byte: u8) -> u32 {
 
 /// The query with `*` in place of the values of credentials; never longer than it was.
 ///
-/// Every line of the log with a query comes through here, so it looks for `=` first and at names only where there is one.
+/// Every line of the log with a query comes through here: it is read once, and most names are dismissed by their length.
 pub(super) fn query(query: &[u8]) -> Cow<'_, [u8]> {
     let mut shown = Vec::new();
-    // What is behind the last value that was left out, and behind the last separator.
-    let (mut rest, mut start) = (0, 0);
-    while let Some(at) = memchr(b'=', &query[start..]) {
-        let equals = start + at;
-        let name = &query[start..equals];
-        let name = &name[memrchr2(b'&', b';', name).map_or(0, |separator| separator + 1)..];
-        let value = &query[equals + 1..];
-        let end = equals + 1 + memchr2(b'&', b';', value).unwrap_or(value.len());
-        if end > equals + 1 && is_credential(name) {
-            shown.extend_from_slice(&query[rest..=equals]);
-            shown.push(b'*');
-            rest = end;
+    // Where the part begins that is being read, its name while that is read, and what is not in `shown` yet.
+    let (mut start, mut in_name, mut rest) = (0, true, 0);
+    for (at, byte) in query.iter().enumerate() {
+        match byte {
+            b'&' | b';' => (start, in_name) = (at + 1, true),
+            b'=' if in_name => {
+                in_name = false;
+                let has_value = query.get(at + 1).is_some_and(|next| !matches!(next, b'&' | b';'));
+                if has_value && is_credential(&query[start..at]) {
+                    let value = &query[at + 1..];
+                    let length = value.iter().position(|byte| matches!(byte, b'&' | b';'));
+                    shown.extend_from_slice(&query[rest..=at]);
+                    shown.push(b'*');
+                    rest = at + 1 + length.unwrap_or(value.len());
+                }
+            }
+            _ => {}
         }
-        start = query.len().min(end + 1);
     }
     if rest == 0 {
         return Cow::Borrowed(query);
@@ -92,7 +95,7 @@ pub(super) fn query(query: &[u8]) -> Cow<'_, [u8]> {
 
 /// The same for the query of an address, such as that of a `Referer`.
 pub(super) fn address(address: &[u8]) -> Cow<'_, [u8]> {
-    let Some(mark) = memchr(b'?', address) else { return Cow::Borrowed(address) };
+    let Some(mark) = address.iter().position(|byte| *byte == b'?') else { return Cow::Borrowed(address) };
     match query(&address[mark + 1..]) {
         Cow::Borrowed(_) => Cow::Borrowed(address),
         Cow::Owned(shown) => Cow::Owned([&address[..=mark], &shown].concat()),
@@ -101,7 +104,7 @@ pub(super) fn address(address: &[u8]) -> Cow<'_, [u8]> {
 
 /// Whether it is the name of a credential, however that is written.
 fn is_credential(written: &[u8]) -> bool {
-    if memchr(b'%', written).is_none() {
+    if !written.contains(&b'%') {
         return is_known(written);
     }
     let mut name = [0; NAME_BYTES_MAX];
