@@ -83,7 +83,7 @@ pub struct Decision<'a> {
 pub const ATTEMPTS_MAX: usize = 16;
 
 impl<'a> Decision<'a> {
-    /// Begins the encoding of a decision in `out`; the attempts follow, then [`encode_record`].
+    /// Begins the encoding of a decision in `out`; the attempts follow, then the record by `Record::encode`.
     pub fn begin(generation: u64, origins: [&str; 2], attempts: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(&generation.to_le_bytes());
         for origin in origins {

@@ -57,7 +57,7 @@ pub enum Verdict {
     Respond(Cause),
     /// The exchange ends here with what a service said.
     Ruled(Arc<Ruling>),
-    /// The filter needs I/O first, and finds what came of it in [`Caller::answered`].
+    /// The filter needs I/O first, and finds what came of it in `Caller::answered`.
     Suspend(Ask),
 }
 
