@@ -32,6 +32,9 @@ mod machine;
 #[path = "../../perf/passthrough.rs"]
 #[allow(dead_code, reason = "only the origin of the contenders takes part here")]
 mod passthrough;
+#[path = "../../perf/peers.rs"]
+#[allow(dead_code, reason = "only the origin of the contenders takes part here")]
+mod peers;
 #[path = "../../perf/process.rs"]
 mod process;
 #[path = "../../perf/workload.rs"]
