@@ -1,7 +1,7 @@
 //! gRPC by the frame: what callers are told when we answer ourselves, and how long they wait.
 
 use crate::harness::http2::{Answer, Fields, Http2Client, request_with};
-use crate::harness::{Io, Origin, Received, Reply, Ringway, Setup};
+use crate::harness::{Io, Origin, Received, Reply, Ringway, Setup, wait_until};
 use crate::http2_rules::caused;
 
 fn start(io: Io, origin: &Origin, route: &str) -> Ringway {
@@ -103,7 +103,7 @@ both! {
             })
             .collect();
         assert!(told[0] <= 150_000 && told[1] <= 900_000 && told[1] > 150_000, "{told:?}");
-        assert_eq!(caused(&ringway, "call_deadline"), 1);
+        wait_until("it is counted", || caused(&ringway, "call_deadline") == 1);
         ringway.stop_after(origin);
     }
 
@@ -210,7 +210,7 @@ both! {
             assert_eq!((answer.status, answer.head.get("grpc-status")), (200, Some("13")));
             assert_eq!(answer.head.get("content-type"), Some("application/grpc-web-text"));
         }
-        assert_eq!(caused(&ringway, "bad_base64"), 3);
+        wait_until("all are counted", || caused(&ringway, "bad_base64") == 3);
         ringway.stop_after(origin);
     }
 
