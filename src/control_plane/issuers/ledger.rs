@@ -1,6 +1,7 @@
 //! When an issuer is asked again, and which key names it is known not to have. Pure: time and random numbers are
 //! arguments.
 
+use crate::names::share;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -71,12 +72,6 @@ impl Ledger {
     pub(super) fn forget_unknown(&mut self) {
         self.unknown.clear();
     }
-}
-
-/// A part of `whole` that is as large as `random` among all numbers.
-fn share(whole: Duration, random: u64) -> Duration {
-    let nanos = whole.as_nanos() * u128::from(random) / u128::from(u64::MAX);
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod lookup;
 mod schedule;
 mod state;
 
+pub(crate) use schedule::share;
 pub(crate) use state::{Key, NameState, Names};
 
 use crate::compile::live::Found;

@@ -47,7 +47,7 @@ impl Schedule {
 }
 
 /// A part of `whole` that is as large as `random` among all numbers.
-fn share(whole: Duration, random: u64) -> Duration {
+pub(crate) fn share(whole: Duration, random: u64) -> Duration {
     let nanos = whole.as_nanos() * u128::from(random) / u128::from(u64::MAX);
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
