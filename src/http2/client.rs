@@ -2,11 +2,12 @@
 
 use crate::head;
 use crate::io::Io;
+use crate::outbound::{Outbound, Untaken};
 use crate::{Ended, Options, Transport};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -103,9 +104,7 @@ impl Requester {
             left: None,
             trailers_received: Vec::new(),
             send: (!ends).then_some(send),
-            queued: BytesMut::new(),
-            ends: false,
-            trailers: None,
+            outbound: Outbound::default(),
         })
     }
 }
@@ -149,10 +148,8 @@ pub struct RequestStream {
     trailers_received: Vec<u8>,
     /// `None` when the request has ended.
     send: Option<SendStream<Bytes>>,
-    /// Request bytes that no window has room for yet, and whether they are the last ones.
-    queued: BytesMut,
-    ends: bool,
-    trailers: Option<HeaderMap>,
+    /// What the request has still to send.
+    outbound: Outbound,
 }
 
 enum Incoming {
@@ -259,20 +256,20 @@ impl RequestStream {
     /// Queues `payload`; `ends` ends the request.
     pub fn queue(&mut self, payload: &[u8], ends: bool) {
         if self.send.is_some() {
-            self.queued.extend_from_slice(payload);
-            self.ends |= ends;
+            self.outbound.queue(payload, ends);
         }
     }
 
     /// Ends the request behind what was queued with `trailers`, a line of text for each field.
     pub fn end_with(&mut self, trailers: &[u8]) {
-        self.trailers = head::parse_trailers(trailers);
-        self.queue(&[], true);
+        if self.send.is_some() {
+            self.outbound.end_with(trailers);
+        }
     }
 
     /// Bytes that are queued and have not been taken.
     pub fn pending(&self) -> usize {
-        self.queued.len()
+        self.outbound.pending()
     }
 
     /// Ready when the endpoint's windows had room for everything that was queued.
@@ -280,37 +277,14 @@ impl RequestStream {
     /// # Errors
     /// When the endpoint takes no more of the request.
     pub fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failed>> {
-        loop {
-            let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
-            if self.queued.is_empty() {
-                if !self.ends {
-                    return Poll::Ready(Ok(()));
-                }
-                let ended = match self.trailers.take() {
-                    Some(trailers) => send.send_trailers(trailers),
-                    None => send.send_data(Bytes::new(), true),
-                };
-                self.send = None;
-                return Poll::Ready(ended.map_err(|error| Failed::of(&error)));
-            }
-            send.reserve_capacity(self.queued.len());
-            let room = match send.capacity() {
-                0 => match ready!(send.poll_capacity(cx)) {
-                    None => return Poll::Ready(Err(Failed::Gone)),
-                    Some(room) => room.map_err(|error| Failed::of(&error))?,
-                },
-                room => room,
-            };
-            let now = self.queued.len().min(room);
-            if now == 0 {
-                continue;
-            }
-            let is_last = self.ends && now == self.queued.len() && self.trailers.is_none();
-            let part = self.queued.split_to(now).freeze();
-            send.send_data(part, is_last).map_err(|error| Failed::of(&error))?;
-            if is_last {
-                self.send = None;
-            }
+        let Some(send) = &mut self.send else { return Poll::Ready(Ok(())) };
+        let taken = ready!(self.outbound.poll_taken(send, cx));
+        if self.outbound.is_over() {
+            self.send = None;
         }
+        Poll::Ready(taken.map_err(|why| match why {
+            Untaken::Gone => Failed::Gone,
+            Untaken::Failed(error) => Failed::of(&error),
+        }))
     }
 }

@@ -11,6 +11,7 @@
 mod client;
 mod head;
 mod io;
+mod outbound;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -2,11 +2,11 @@
 
 use crate::head::{self, HeadFault};
 use crate::io::Io;
+use crate::outbound::{Outbound, Untaken};
 use crate::{Reason, Transport};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{RecvStream, SendStream};
-use http::HeaderMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -149,13 +149,10 @@ pub struct ServerStream {
     /// What `Content-Length` promises that is still to come.
     left: Option<u64>,
     side: Side,
-    /// Response bytes that no window has room for yet, and whether they are the last ones.
-    queued: BytesMut,
-    ends: bool,
-    /// What the response ends with, and what the request ended with.
-    trailers: Option<HeaderMap>,
+    /// What the response has still to send.
+    outbound: Outbound,
+    /// What the request ended with.
     trailers_received: Vec<u8>,
-    sent: u64,
 }
 
 enum Side {
@@ -175,11 +172,8 @@ impl ServerStream {
             held: None,
             left: None,
             side: Side::Waiting(respond),
-            queued: BytesMut::new(),
-            ends: false,
-            trailers: None,
+            outbound: Outbound::default(),
             trailers_received: Vec::new(),
-            sent: 0,
         }
     }
 
@@ -269,20 +263,20 @@ impl ServerStream {
     /// before has been taken ([`ServerStream::poll_taken`]).
     pub fn queue(&mut self, payload: &[u8], ends: bool) {
         if matches!(self.side, Side::Started(_)) {
-            self.queued.extend_from_slice(payload);
-            self.ends |= ends;
+            self.outbound.queue(payload, ends);
         }
     }
 
     /// Ends the response behind what was queued with `trailers`, a line of text for each field.
     pub fn end_with(&mut self, trailers: &[u8]) {
-        self.trailers = head::parse_trailers(trailers);
-        self.queue(&[], true);
+        if matches!(self.side, Side::Started(_)) {
+            self.outbound.end_with(trailers);
+        }
     }
 
     /// Bytes that are queued and have not been taken.
     pub fn pending(&self) -> usize {
-        self.queued.len()
+        self.outbound.pending()
     }
 
     /// Ready when the client's windows had room for everything that was queued.
@@ -290,44 +284,20 @@ impl ServerStream {
     /// # Errors
     /// When the client has cancelled the request.
     pub fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let Side::Started(stream) = &mut self.side else { return Poll::Ready(Ok(())) };
-            if self.queued.is_empty() {
-                if self.ends {
-                    let ended = match self.trailers.take() {
-                        Some(trailers) => stream.send_trailers(trailers),
-                        None => stream.send_data(Bytes::new(), true),
-                    };
-                    self.end();
-                    return Poll::Ready(ended.map_err(|error| gone(&error)));
-                }
-                return Poll::Ready(Ok(()));
-            }
-            stream.reserve_capacity(self.queued.len());
-            let room = match stream.capacity() {
-                0 => match ready!(stream.poll_capacity(cx)) {
-                    None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-                    Some(room) => room.map_err(|error| gone(&error))?,
-                },
-                room => room,
-            };
-            let now = self.queued.len().min(room);
-            if now == 0 {
-                continue;
-            }
-            let is_last = self.ends && now == self.queued.len() && self.trailers.is_none();
-            let part = self.queued.split_to(now).freeze();
-            stream.send_data(part, is_last).map_err(|error| gone(&error))?;
-            self.sent += now as u64;
-            if is_last {
-                self.end();
-            }
+        let Side::Started(stream) = &mut self.side else { return Poll::Ready(Ok(())) };
+        let taken = ready!(self.outbound.poll_taken(stream, cx));
+        if self.outbound.is_over() {
+            self.end();
         }
+        Poll::Ready(taken.map_err(|why| match why {
+            Untaken::Gone => io::ErrorKind::ConnectionReset.into(),
+            Untaken::Failed(error) => gone(&error),
+        }))
     }
 
     /// Payload bytes that the client's windows had room for.
     pub fn sent_bytes(&self) -> u64 {
-        self.sent
+        self.outbound.sent()
     }
 
     /// Ready when the client has cancelled the request or is gone.
